@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import io
+import tempfile
 import warnings
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -94,22 +95,21 @@ def _export(program: Program, inputs: dict[str, Array], *, qcdq: bool) -> onnx.M
 
     export = export_onnx_qcdq if qcdq else export_qonnx
     names = list(inputs)
-    buffer = io.BytesIO()
-    proto = export(
-        program,
-        args=tuple(torch.from_numpy(inputs[name][:2]) for name in names),
-        export_path=buffer,
-        dynamo=False,
-        opset_version=17,
-        input_names=names,
-        output_names=["y"],
-        dynamic_axes={name: {0: "N"} for name in [*names, "y"]},
-    )
-    if proto is None:
-        proto = onnx.load_from_string(buffer.getvalue())
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        export(
+            program,
+            args=tuple(torch.from_numpy(inputs[name][:2]) for name in names),
+            export_path=str(path),
+            dynamo=False,
+            opset_version=17,
+            input_names=names,
+            output_names=["y"],
+            dynamic_axes={name: {0: "N"} for name in [*names, "y"]},
+        )
+        proto = onnx.load(path)
     for node in proto.graph.node:
         node.doc_string = ""
-    assert isinstance(proto, onnx.ModelProto)
     return proto
 
 

@@ -1,0 +1,12 @@
+"""What pyproject.toml cannot say: the data folders beside the package go into the wheel as `edgecomp/_data/`."""
+
+from setuptools import find_packages, setup
+
+DATA = ("targets", "hls")
+
+setup(
+    packages=[*find_packages(include=["edgecomp", "edgecomp.*"]), *(f"edgecomp._data.{folder}" for folder in DATA)],
+    package_dir={f"edgecomp._data.{folder}": folder for folder in DATA},
+    package_data={f"edgecomp._data.{folder}": ["**/*"] for folder in DATA},
+    include_package_data=False,
+)

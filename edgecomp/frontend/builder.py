@@ -1,0 +1,546 @@
+"""The Network under construction: its nodes and values so far, and the exact steps that every operator shares."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+
+import numpy as np
+
+from edgecomp.errors import InexpressibleError
+from edgecomp.frontend.functions import (
+    Affine,
+    Chain,
+    Clip,
+    Leaky,
+    Normalise,
+    Operation,
+    Round,
+    Sign,
+    Vector,
+    channels_of,
+    compose,
+    entry,
+    monotone,
+)
+from edgecomp.frontend.requantise import Record, requantise, shortened
+from edgecomp.frontend.symbols import Objects, Post, Real, fractions, gcd, vector
+from edgecomp.ir import (
+    Add,
+    Conv,
+    Dense,
+    Encoding,
+    Input,
+    MaxPool,
+    Node,
+    Pad,
+    Requant,
+    Reshape,
+    Slice,
+    Transpose,
+    Value,
+)
+from edgecomp.ir.ranges import MAX_BITS, bits_of, infer
+
+ONE, ZERO = Fraction(1), Fraction(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """A real tensor that is exactly scale_c * integer + offset_c, scale positive, per channel of node `base`."""
+
+    base: str
+    shape: tuple[int, ...]
+    scale: Vector
+    offset: Vector
+
+
+@dataclass(slots=True, kw_only=True)
+class Builder:
+    """Collects nodes; every method that emits one returns its name or the real value that it carries."""
+
+    nodes: list[Node] = field(default_factory=list)
+    values: dict[str, Value] = field(default_factory=dict)
+    taken: set[str] = field(default_factory=set)
+    origins: dict[str, str] = field(default_factory=dict)  # IR node -> quantised tensor of the source graph
+    records: list[Record] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def name(self, wish: str) -> str:
+        """An identifier like `wish` that no node has yet."""
+        plain = re.sub(r"_output_\d+$", "", re.sub(r"[^A-Za-z0-9]+", "_", wish).strip("_")) or "value"
+        plain = plain if plain[0].isalpha() else f"n_{plain}"
+        plain, stem, count = plain[:60], plain[:60], 1
+        while plain in self.taken:
+            count += 1
+            plain = f"{stem}_{count}"
+        self.taken.add(plain)
+        return plain
+
+    def emit(self, node: Node) -> str:
+        """Append a node whose name came from `name`; InexpressibleError beyond the integer width."""
+        value = infer(node, self.values)
+        if value.bits > MAX_BITS:
+            raise InexpressibleError(
+                f"the exact result needs {value.bits} bits; {MAX_BITS} is the most",
+                where=node.name,
+                hint="use power-of-two scales, or quantise before this operator",
+            )
+        self.nodes.append(node)
+        self.values[node.name] = value
+        return node.name
+
+    # ---- chains -------------------------------------------------------------------------------------------------
+
+    def apply(self, real: Real, op: Operation) -> Real:
+        """The real value with an operation behind it whose parameters are already per channel of `base`."""
+        return replace(real, chain=compose((*real.chain, op)))
+
+    def affine(self, real: Real, a: Objects, b: Objects, where: str) -> Real:
+        """a * real + b for arrays that broadcast over real's shape."""
+        real, vectors = self.vectors(real, [a, b], where)
+        if any(isinstance(post, Pad) for post in real.posts):
+            raise InexpressibleError("an affine map follows zero padding of an unquantised value", where=where)
+        if any(isinstance(post, MaxPool) for post in real.posts) and min(vectors[0]) < 0:
+            raise InexpressibleError("a negative scale follows a pooling of an unquantised value", where=where)
+        merged = self._into_bias(real, vectors[0], vectors[1])
+        return merged or self.apply(real, Affine(a=vectors[0], b=vectors[1]))
+
+    def pointwise(self, real: Real, op: Operation, where: str) -> Real:
+        """A real value behind an operation with no per-channel parameters, which moves before waiting poolings."""
+        pooled = any(isinstance(post, MaxPool) for post in real.posts)
+        padded = any(isinstance(post, Pad) for post in real.posts)
+        if padded or (pooled and monotone((op,), 0) != 1):
+            raise InexpressibleError(
+                "this activation follows a pooling or padding of an unquantised value", where=where
+            )
+        return self.apply(real, op)
+
+    def normalise(self, real: Real, op: Normalise, where: str) -> Real:
+        """Batch norm whose parameters are already per channel of `base`; it cannot pass padding, nor flip a maximum."""
+        falling = any(gamma < 0 for gamma in op.gamma)
+        if any(isinstance(post, Pad) or (isinstance(post, MaxPool) and falling) for post in real.posts):
+            raise InexpressibleError("batch norm follows a pooling or padding of an unquantised value", where=where)
+        return self.apply(real, op)
+
+    def leaky(self, real: Real, slope: Objects, where: str) -> Real:
+        real, vectors = self.vectors(real, [slope], where)
+        if real.posts and any(isinstance(post, Pad | MaxPool) for post in real.posts):
+            raise InexpressibleError("a leaky ReLU follows a pooling or padding of an unquantised value", where=where)
+        return self.apply(real, Leaky(slope=vectors[0]))
+
+    def vectors(self, real: Real, arrays: Sequence[Objects], where: str) -> tuple[Real, list[Vector]]:
+        """Arrays that broadcast over real's shape, as per-channel vectors of its base.
+
+        A parameter that varies within a channel makes every element a channel of its own (the base is flattened).
+        """
+        full = [np.broadcast_to(array, real.shape) for array in arrays]
+        moved = [self._before_posts(real, array, where) for array in full]
+        if all(_constant_per_channel(array) for array in moved):
+            return real, [vector(_channel_column(array)) for array in moved]
+        if not real.base:
+            raise InexpressibleError("a parameter varies within a channel of the graph input", where=where)
+        flat = self.flattened(real)
+        return flat, [vector(array.reshape(-1)) for array in moved]
+
+    def base_shape(self, real: Real) -> tuple[int, ...]:
+        return self.values[real.base].shape if real.base else real.source_shape
+
+    def _before_posts(self, real: Real, array: Objects, where: str) -> Objects:
+        """An array over real's shape carried back through its waiting data movements to the base's shape."""
+        if array.size == 0 or all(v == array.flat[0] for v in array.flat):
+            return np.broadcast_to(array.reshape(-1)[:1], self.base_shape(real))
+        shapes = [self.base_shape(real)]
+        for post in real.posts:
+            shapes.append(moved_shape(post, shapes[-1]))
+        for post, before in zip(reversed(real.posts), reversed(shapes[:-1]), strict=True):
+            match post:
+                case Transpose():
+                    array = array.transpose(np.argsort(post.perm))
+                case Reshape():
+                    array = array.reshape(before)
+                case MaxPool() if _constant_per_channel(array):
+                    array = np.broadcast_to(_channel_column(array).reshape(-1, *[1] * (len(before) - 1)), before)
+                case _:
+                    raise InexpressibleError(
+                        "a per-channel parameter follows a slice of an unquantised value", where=where
+                    )
+        return array
+
+    def flattened(self, real: Real) -> Real:
+        """The same value on a base of one axis, each element a channel."""
+        value = self.values[real.base]
+        base = self.emit(Reshape(name=self.name(f"{real.base}_flat"), x=real.base, shape=(value.size,)))
+        chain = tuple(_repeated(op, value.size // value.shape[0]) for op in real.chain)
+        back = Reshape(name="", x="", shape=value.shape)
+        return replace(real, base=base, chain=chain, posts=(back, *real.posts))
+
+    def _into_bias(self, real: Real, a: Vector, b: Vector) -> Real | None:
+        """Take an on-grid addition into the bias of the Dense or Conv just emitted."""
+        last = self.nodes[-1] if self.nodes else None
+        if real.posts or not isinstance(last, Dense | Conv) or last.name != real.base or set(a) != {ONE}:
+            return None
+        if len(real.chain) > 1 or not all(isinstance(op, Affine) and set(op.b) == {ZERO} for op in real.chain):
+            return None
+        scale = real.chain[0].a if real.chain and isinstance(real.chain[0], Affine) else (ONE,)
+        channels = self.values[last.name].shape[0]
+        steps = [entry(b, c) / entry(scale, c) for c in range(channels)]
+        if any(step.denominator != 1 for step in steps):
+            return None
+        bias = np.broadcast_to(last.bias.array, (channels,)).astype(object) + np.array(
+            [int(s) for s in steps], dtype=object
+        )
+        if max(abs(v) for v in bias) >= 1 << MAX_BITS:
+            return None
+        self.nodes.pop()
+        self.emit(replace(last, bias=shortened([int(v) for v in bias])))
+        return real
+
+    # ---- integers -----------------------------------------------------------------------------------------------
+
+    def grid(self, real: Real, where: str) -> Grid:
+        """The real value as scaled integers; InexpressibleError where it lies on no integer grid (unquantised path)."""
+        if not real.base:
+            raise InexpressibleError(
+                "the graph input is used without a quantiser",
+                where=where,
+                hint="quantise the input first, see `edgecomp quantize`",
+            )
+        chain = real.chain
+        if len(chain) <= 1 and all(isinstance(op, Affine) for op in chain):
+            base, scale, offset = self._signed(real)
+        else:
+            base, scale, offset = self._clipped(real, where)
+        settled = self.settle(replace(real, base=base, chain=(Affine(a=scale, b=offset),)), where)
+        last = settled.chain[0] if settled.chain else Affine(a=(ONE,), b=(ZERO,))
+        if settled.posts or not isinstance(last, Affine):
+            raise InexpressibleError(
+                "scales per channel run along an axis that a later layer mixes",
+                where=where,
+                hint="use one scale for the tensor",
+            )
+        return Grid(base=settled.base, shape=settled.shape, scale=last.a, offset=last.b)
+
+    def _signed(self, real: Real) -> tuple[str, Vector, Vector]:
+        """Base, scale and offset of an affine chain, with negative scales moved into the integers."""
+        op = real.chain[0] if real.chain else Affine(a=(ONE,), b=(ZERO,))
+        assert isinstance(op, Affine)
+        if min(op.a) > 0:
+            return real.base, op.a, op.b
+        signs = [(1 if a > 0 else -1 if a < 0 else 0) for a in op.a]
+        base = self.rescaled(real.base, signs, [0] * len(signs), f"{real.base}_sign")
+        return base, tuple(abs(a) or ONE for a in op.a), op.b
+
+    def rescaled(self, base: str, multiplier: Sequence[int], addend: Sequence[int], wish: str) -> str:
+        """multiplier * x + addend, per channel, with no rounding and no clipping."""
+        value = self.values[base]
+        lines = [(_of(multiplier, c), _of(addend, c), value.lo[c], value.hi[c]) for c in range(value.shape[0])]
+        edges = [sorted((m * lo + b, m * hi + b)) for m, b, lo, hi in lines]
+        if bits_of(min(e[0] for e in edges), max(e[1] for e in edges)) > MAX_BITS:
+            raise InexpressibleError(
+                f"exact common scales need more than {MAX_BITS} bits", where=base, hint="use power-of-two scales"
+            )
+        return self.emit(
+            Requant(name=self.name(wish), x=base, multiplier=shortened(multiplier), addend=shortened(addend), shift=0,
+                    lo=shortened([e[0] for e in edges]), hi=shortened([e[1] for e in edges]))
+        )  # fmt: skip
+
+    def _clipped(self, real: Real, where: str) -> tuple[str, Vector, Vector]:
+        """A chain of one affine map and clips with bounds on the accumulator's grid, as a Requant without a shift."""
+        ops = list(real.chain)
+        first = ops.pop(0) if isinstance(ops[0], Affine) else Affine(a=(ONE,), b=(ZERO,))
+        assert isinstance(first, Affine)
+        if not all(isinstance(op, Clip) for op in ops) or ZERO in first.a:
+            raise InexpressibleError(
+                "an unquantised activation feeds this operator",
+                where=where,
+                hint="put a quantiser behind the activation",
+            )
+        value = self.values[real.base]
+        size = max(
+            len(first.a), len(first.b), 1 if len(set(zip(value.lo, value.hi, strict=True))) == 1 else value.shape[0]
+        )
+        rows = [self._clip_row(entry(first.a, c), entry(first.b, c), ops, value, c, where) for c in range(size)]
+        base = self.emit(
+            Requant(name=self.name(f"{real.base}_clip"), x=real.base, multiplier=shortened([r[0] for r in rows]),
+                    addend=shortened([r[1] for r in rows]), shift=0, lo=shortened([r[2] for r in rows]),
+                    hi=shortened([r[3] for r in rows]))
+        )  # fmt: skip
+        return base, tuple(abs(a) for a in first.a), (ZERO,)
+
+    def _clip_row(
+        self, a: Fraction, b: Fraction, clips: Sequence[Operation], value: Value, c: int, where: str
+    ) -> tuple[int, int, int, int]:
+        """(multiplier, addend, lo, hi) of one channel of clip(a * x + b)."""
+        sign = 1 if a > 0 else -1
+        steps = [b / abs(a)]
+        ends = sorted(sign * x + steps[0] for x in (value.lo[c], value.hi[c]))
+        for op in clips:
+            assert isinstance(op, Clip)
+            bounds = [None if v is None else v / abs(a) for v in (op.lo, op.hi)]
+            steps += [v for v in bounds if v is not None]
+            lo, hi = bounds
+            ends = [
+                min(max(e, e if lo is None else lo), max(e, e if lo is None else lo) if hi is None else hi)
+                for e in ends
+            ]
+        if any(step.denominator != 1 for step in steps):
+            raise InexpressibleError(
+                "an unquantised activation off the accumulator's grid feeds this operator", where=where,
+                hint="put a quantiser behind the activation",
+            )  # fmt: skip
+        return sign, int(steps[0]), int(ends[0]), int(ends[1])
+
+    # ---- data movement ------------------------------------------------------------------------------------------
+
+    def layout(self, real: Real, post: Post, where: str) -> Real:
+        """The real value after a data movement or maximum: done on the integers at once where that is exact."""
+        shape = moved_shape(post, real.shape)
+        waiting = replace(real, shape=shape, posts=(*real.posts, post))
+        if real.posts or not real.base:
+            return waiting
+        chain = self._chain_behind(real, post)
+        if chain is None:
+            return waiting
+        base = self.emit(replace(post, name=self.name(where), x=real.base))
+        return replace(real, base=base, shape=shape, chain=chain)
+
+    def _chain_behind(self, real: Real, post: Post) -> Chain | None:
+        """The chain as it stands behind `post` done on the integers, or None where `post` has to wait."""
+        chain, channels = real.chain, self.values[real.base].shape[0]
+        if isinstance(post, MaxPool):
+            rising = all(monotone(chain, c) == 1 for c in range(channels_of(chain)))
+            return chain if rising else None
+        if isinstance(post, Pad):
+            return chain if all(_keeps_zero(op) for op in chain) and post.value == 0 and (
+                channels_of(chain) == 1 or post.pads[0] == (0, 0)) else None  # fmt: skip
+        if channels_of(chain) == 1:
+            return chain
+        index = np.broadcast_to(np.arange(channels).reshape(-1, *[1] * (len(real.shape) - 1)), real.shape)
+        index = move_array(post, index)
+        if any(np.unique(row).size > 1 for row in index.reshape(index.shape[0], -1)):
+            return None
+        order = index.reshape(index.shape[0], -1)[:, 0]
+        return tuple(_reordered(op, order) for op in chain)
+
+    def settle(self, real: Real, where: str) -> Real:
+        """Waiting movements done on the integers, as far as the chain lets them."""
+        posts = real.posts
+        done = replace(real, posts=(), shape=self.values[real.base].shape)
+        for post in posts:
+            done = self.layout(done, post, where)
+        return done
+
+    # ---- quantisers ---------------------------------------------------------------------------------------------
+
+    def quantise_by(
+        self, real: Real, ops: Callable[[Vector], Sequence[Operation]], scale: Objects, tensor: str
+    ) -> Real:
+        """`scale` times the integers of a quantiser behind `real`; `ops` gives its chain for the scale per channel.
+
+        `tensor` is the quantiser's output in the source graph.
+        """
+        real, (steps,) = self.vectors(real, [scale], tensor)
+        chain = compose((*real.chain, *ops(steps)))
+        if not real.base:
+            return self._graph_input(real, chain, steps, tensor)
+        name = self.name(tensor)
+        made = requantise(chain, self.values[real.base], name, real.base)
+        kept = made.nodes[-1]
+        base = real.base
+        if len(made.nodes) == 1 and isinstance(kept, Requant) and self._identity(kept):
+            self.taken.discard(name)
+        else:
+            for node in made.nodes:
+                self.taken.add(node.name)
+                base = self.emit(node)
+            self.records.append(made.record)
+        return self._scaled(replace(real, base=base), steps, tensor)
+
+    def _identity(self, node: Requant) -> bool:
+        value = self.values[node.x]
+        plain = set(node.multiplier.array) == {1} and set(node.addend.array) == {0} and node.shift == 0
+        return plain and bool(np.all(node.lo.array <= value.lo)) and bool(np.all(node.hi.array >= value.hi))
+
+    def _graph_input(self, real: Real, chain: Chain, steps: Vector, tensor: str) -> Real:
+        """The Input whose host codes a quantiser `chain` gives for raw data."""
+        before, quantiser, zero_point = _host_rule(chain, tensor)
+        size = max(len(before.a), len(before.b))
+        lines = [(entry(before.a, c), entry(before.b, c)) for c in range(size)]
+        if min(a for a, _ in lines) <= 0 or (size > 1 and real.posts):
+            raise InexpressibleError(
+                "the input's normalisation is not per channel of the input with a positive scale", where=tensor
+            )
+        bipolar = isinstance(quantiser, Sign)
+        earlier = next((n for n in self.nodes if isinstance(n, Input) and n.source == real.source), None)
+        wanted = Input(
+            name=earlier.name if earlier else self.name(real.source), shape=real.source_shape,
+            lo=0 if isinstance(quantiser, Sign) else quantiser.lo,
+            hi=1 if isinstance(quantiser, Sign) else quantiser.hi,
+            zero_point=zero_point, encoding=Encoding.BIPOLAR if bipolar else Encoding.INTEGER,
+            scale=steps if bipolar else tuple(1 / a for a, _ in lines),
+            offset=tuple((zero_point - b) / a for a, b in lines),
+            source=real.source, rounding="SIGN" if isinstance(quantiser, Sign) else quantiser.mode.value,
+        )  # fmt: skip
+        if earlier is None:
+            self.emit(wanted)
+        elif earlier != wanted:
+            wanted = replace(wanted, name=self.name(f"{real.source}_{tensor}"))
+            self.emit(wanted)
+        return self._scaled(replace(real, base=wanted.name, source=""), steps, tensor)
+
+    def _scaled(self, real: Real, steps: Vector, tensor: str) -> Real:
+        """`steps` times the integers of real's base, its waiting movements done; notes where the integers come from."""
+        settled = self.settle(replace(real, chain=compose((Affine(a=steps, b=(ZERO,)),))), tensor)
+        if settled.posts:
+            raise InexpressibleError("scales per channel run along another axis than the channels", where=tensor)
+        self.origins[settled.base] = tensor
+        return settled
+
+    # ---- sums ---------------------------------------------------------------------------------------------------
+
+    def sum(self, first: Grid, second: Grid, sign: int, where: str) -> Real:
+        """first + sign * second on their coarsest common grid."""
+        rank = max(len(first.shape), len(second.shape))
+        a, b = self._ranked(first, rank), self._ranked(second, rank)
+        channels = max(a.shape[0], b.shape[0])
+        pairs = [
+            (entry(a.scale, c), entry(b.scale, c))
+            for c in range(channels if max(len(a.scale), len(b.scale)) > 1 else 1)
+        ]
+        steps = [gcd([p, q]) for p, q in pairs]
+        p = [int(pair[0] / step) for pair, step in zip(pairs, steps, strict=True)]
+        q = [sign * int(pair[1] / step) for pair, step in zip(pairs, steps, strict=True)]
+        if max(abs(v) for v in (*p, *q)) >= 1 << MAX_BITS:
+            raise InexpressibleError(
+                f"exact common scales need more than {MAX_BITS} bits", where=where, hint="use power-of-two scales"
+            )
+        base = self.emit(Add(name=self.name(where), a=a.base, b=b.base, p=shortened(p), q=shortened(q)))
+        size = max(len(a.offset), len(b.offset))
+        offset = tuple(entry(a.offset, c) + sign * entry(b.offset, c) for c in range(size))
+        chain = compose((Affine(a=tuple(steps), b=offset),))
+        return Real(base=base, shape=self.values[base].shape, chain=chain)
+
+    def common(self, grids: Sequence[Grid], where: str) -> list[Grid]:
+        """The same values on one scale per tensor; InexpressibleError where their offsets differ."""
+        if len({grid.offset for grid in grids}) != 1 or any(len(grid.offset) > 1 for grid in grids):
+            raise InexpressibleError("values with unlike offsets are joined", where=where, hint="quantise them alike")
+        step = gcd([s for grid in grids for s in grid.scale])
+        out = []
+        for grid in grids:
+            factors = [int(s / step) for s in grid.scale]
+            base = grid.base if set(factors) == {1} else self.rescaled(grid.base, factors, [0], f"{grid.base}_common")
+            out.append(replace(grid, base=base, scale=(step,)))
+        return out
+
+    def _ranked(self, grid: Grid, rank: int) -> Grid:
+        if len(grid.shape) == rank:
+            return grid
+        shape = (1,) * (rank - len(grid.shape)) + grid.shape
+        if len(grid.scale) > 1 or len(grid.offset) > 1:
+            raise InexpressibleError("scales per channel are broadcast along another axis", where=grid.base)
+        base = self.emit(Reshape(name=self.name(f"{grid.base}_ranked"), x=grid.base, shape=shape))
+        return replace(grid, base=base, shape=shape)
+
+
+def _host_rule(chain: Chain, tensor: str) -> tuple[Affine, Round | Sign, int]:
+    """(affine map, quantiser, zero point) of an input quantiser's chain; InexpressibleError for anything else."""
+    ops = list(chain)
+    before = ops.pop(0) if ops and isinstance(ops[0], Affine) else Affine(a=(ONE,), b=(ZERO,))
+    quantiser = ops.pop(0) if ops else None
+    while ops and isinstance(ops[0], Clip) and isinstance(quantiser, Round):
+        clip = ops.pop(0)
+        assert isinstance(clip, Clip)
+        lo = quantiser.lo if clip.lo is None else max(quantiser.lo, math.ceil(clip.lo))
+        quantiser = replace(
+            quantiser, lo=lo, hi=quantiser.hi if clip.hi is None else min(quantiser.hi, math.floor(clip.hi))
+        )
+    after = ops.pop(0) if ops and isinstance(ops[0], Affine) else Affine(a=(ONE,), b=(ZERO,))
+    plain = isinstance(after, Affine) and set(after.a) == {ONE} and len(after.b) == 1 and after.b[0].denominator == 1
+    if ops or not plain or not isinstance(before, Affine) or not isinstance(quantiser, Round | Sign):
+        raise InexpressibleError(
+            "between the graph input and its quantiser stands more than an affine map", where=tensor,
+            hint="quantise the raw input first",
+        )  # fmt: skip
+    assert isinstance(after, Affine)
+    return before, quantiser, -int(after.b[0])
+
+
+def _of(values: Sequence[int], channel: int) -> int:
+    return values[0] if len(values) == 1 else values[channel]
+
+
+def _constant_per_channel(array: Objects) -> bool:
+    rows = array.reshape(array.shape[0], -1)
+    return all(all(v == row[0] for v in row[1:]) for row in rows)
+
+
+def _channel_column(array: Objects) -> Objects:
+    column: Objects = array.reshape(array.shape[0], -1)[:, 0]
+    return column
+
+
+def move_array(
+    post: Post, array: np.ndarray[tuple[int, ...], np.dtype[np.int64]]
+) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+    """A batchless array after a pure data movement."""
+    match post:
+        case Transpose():
+            return array.transpose(post.perm)
+        case Reshape():
+            return array.reshape(post.shape)
+        case Slice():
+            return array[(slice(None),) * post.axis + (slice(post.start, post.stop, post.step),)]
+        case _:
+            raise AssertionError(f"{type(post).__name__} does not only move data")
+
+
+def moved_shape(post: Post, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape behind a movement or pooling of a value of `shape`."""
+    value = Value(shape=shape, lo=(0,) * shape[0], hi=(0,) * shape[0])
+    return infer(replace(post, name="moved", x="x"), {"x": value}).shape
+
+
+def _repeated(op: Operation, times: int) -> Operation:
+    def spread(v: Vector) -> Vector:
+        return v if len(v) == 1 else tuple(f for f in v for _ in range(times))
+
+    return _mapped(op, spread)
+
+
+def _reordered(op: Operation, order: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> Operation:
+    def pick(v: Vector) -> Vector:
+        return v if len(v) == 1 else vector(fractions(np.array([v[i] for i in order], dtype=object)))
+
+    return _mapped(op, pick)
+
+
+def _mapped(op: Operation, act: object) -> Operation:
+    assert callable(act)
+    match op:
+        case Affine():
+            return Affine(a=act(op.a), b=act(op.b))
+        case Normalise():
+            return Normalise(gamma=act(op.gamma), mean=act(op.mean), variance=act(op.variance), beta=act(op.beta))
+        case Leaky():
+            return Leaky(slope=act(op.slope))
+        case _:
+            return op
+
+
+def _keeps_zero(op: Operation) -> bool:
+    """Whether the operation maps zero to zero, so that zero padding may move before it."""
+    match op:
+        case Affine():
+            return set(op.b) == {ZERO}
+        case Normalise():
+            return False
+        case Clip():
+            return (op.lo is None or op.lo <= 0) and (op.hi is None or op.hi >= 0)
+        case Leaky():
+            return True
+        case _:
+            return False

@@ -1,0 +1,185 @@
+"""Additions, products, normalisation and activations: parts of a chain until the next quantiser."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import onnx
+
+from edgecomp.errors import InexpressibleError, ModelError
+from edgecomp.frontend.context import Context, attribute, number, ones, unbatched, where
+from edgecomp.frontend.functions import Activation, Affine, Clip, Kind, Normalise, Operation, compose
+from edgecomp.frontend.symbols import Const, Objects, Quantised, Real, fractions
+from edgecomp.ir import Mul
+
+ZERO, ONE = Fraction(0), Fraction(1)
+
+
+def lower_add(ctx: Context, node: onnx.NodeProto) -> Real:
+    return _sum(ctx, node, 1)
+
+
+def lower_sub(ctx: Context, node: onnx.NodeProto) -> Real:
+    return _sum(ctx, node, -1)
+
+
+def _sum(ctx: Context, node: onnx.NodeProto, sign: int) -> Real:
+    """a + sign * b, either of which may be a constant."""
+    a, b = ctx.symbol(node.input[0]), ctx.symbol(node.input[1])
+    if isinstance(a, Real) and isinstance(b, Real):
+        return ctx.builder.sum(ctx.builder.grid(a, where(node)), ctx.builder.grid(b, where(node)), sign, where(node))
+    if isinstance(a, Real):
+        assert isinstance(b, Const | Quantised)
+        return ctx.builder.affine(a, ones(), constant(node, np.asarray(b.exact() * sign, dtype=object), a), where(node))
+    assert isinstance(b, Real)
+    assert isinstance(a, Const | Quantised)
+    return ctx.builder.affine(b, ones(sign), constant(node, a.exact(), b), where(node))
+
+
+def constant(node: onnx.NodeProto, array: Objects, real: Real) -> Objects:
+    """A constant operand without the batch axis; the value must not grow by broadcasting."""
+    array = unbatched(array, len(real.shape), node)
+    try:
+        grown = np.broadcast_shapes(array.shape, real.shape) != real.shape
+    except ValueError as error:
+        raise ModelError(f"shapes {array.shape} and {real.shape} do not fit", where=where(node)) from error
+    if grown:
+        raise InexpressibleError(
+            f"a constant of shape {array.shape} widens a value of shape {real.shape}", where=where(node)
+        )
+    return array
+
+
+def lower_mul(ctx: Context, node: onnx.NodeProto) -> Real:
+    a, b = ctx.symbol(node.input[0]), ctx.symbol(node.input[1])
+    if isinstance(a, Real) and isinstance(b, Real):
+        return _gated(a, b) or _gated(b, a) or _product(ctx, node, a, b)
+    real, other = (a, b) if isinstance(a, Real) else (b, a)
+    assert isinstance(real, Real)
+    assert isinstance(other, Const | Quantised)
+    return ctx.builder.affine(real, constant(node, other.exact(), real), ones(0), where(node))
+
+
+def _gated(x: Real, gate: Real) -> Real | None:
+    """x * sigmoid(x) as silu and x * clip(x / 6 + 1 / 2, 0, 1) as hard swish, where the gate is of x itself."""
+    if (x.base, x.source, x.posts, x.shape) != (gate.base, gate.source, gate.posts, gate.shape):
+        return None
+    shared = len(x.chain)
+    kinds: dict[tuple[Operation, ...], Kind] = {
+        (Activation(kind=Kind.SIGMOID),): Kind.SILU,
+        HARD_GATE: Kind.HARD_SWISH,
+    }
+    for ops, kind in kinds.items():
+        if gate.chain == compose((*x.chain, *ops)) and len(gate.chain) >= shared:
+            return replace(x, chain=(*x.chain, Activation(kind=kind)))
+    return None
+
+
+HARD_GATE: tuple[Operation, ...] = (Affine(a=(Fraction(1, 6),), b=(Fraction(1, 2),)), Clip(lo=ZERO, hi=ONE))
+
+
+def _product(ctx: Context, node: onnx.NodeProto, a: Real, b: Real) -> Real:
+    """The product of two values on integer grids."""
+    grids = [ctx.builder.grid(real, where(node)) for real in (a, b)]
+    bases = []
+    for grid in grids:
+        if set(grid.offset) != {ZERO}:
+            steps = [o / grid.scale[i if len(grid.scale) > 1 else 0] for i, o in enumerate(grid.offset)]
+            if any(step.denominator != 1 for step in steps):
+                raise InexpressibleError("a factor whose zero is no code", where=where(node), hint="quantise it first")
+            bases.append(ctx.builder.rescaled(grid.base, [1], [int(s) for s in steps], f"{grid.base}_shifted"))
+        else:
+            bases.append(grid.base)
+    if len(grids[0].shape) != len(grids[1].shape):
+        raise InexpressibleError(f"a product of shapes {grids[0].shape} and {grids[1].shape}", where=where(node))
+    size = max(len(grid.scale) for grid in grids)
+    scale = tuple(
+        grids[0].scale[c % len(grids[0].scale)] * grids[1].scale[c % len(grids[1].scale)] for c in range(size)
+    )
+    base = ctx.builder.emit(Mul(name=ctx.builder.name(where(node)), a=bases[0], b=bases[1]))
+    return Real(base=base, shape=ctx.builder.values[base].shape, chain=compose((Affine(a=scale, b=(ZERO,)),)))
+
+
+def lower_div(ctx: Context, node: onnx.NodeProto) -> Real:
+    real, divisor = ctx.real(node), ctx.exact(node, 1)
+    if any(v == 0 for v in divisor.reshape(-1)):
+        raise ModelError("division by zero", where=where(node))
+    inverse = fractions(np.asarray(1 / divisor, dtype=object))
+    return ctx.builder.affine(real, constant(node, inverse, real), ones(0), where(node))
+
+
+def lower_neg(ctx: Context, node: onnx.NodeProto) -> Real:
+    return ctx.builder.affine(ctx.real(node), ones(-1), ones(0), where(node))
+
+
+def lower_batch_norm(ctx: Context, node: onnx.NodeProto) -> Real:
+    """BatchNormalization at inference; channels are the first axis behind the batch."""
+    if attribute(node, "training_mode", 0):
+        raise InexpressibleError("batch norm in training mode", where=where(node), hint="export the model in eval mode")
+    real = ctx.real(node)
+    epsilon = number(node, "epsilon", 1e-5)
+    gamma, beta, mean, variance = (ctx.exact(node, i).reshape(-1, *[1] * (len(real.shape) - 1)) for i in range(1, 5))
+    variance = fractions(np.asarray(variance + epsilon, dtype=object))
+    if any(v <= 0 for v in variance.reshape(-1)):
+        raise ModelError("a variance plus epsilon is not positive", where=where(node))
+    real, parts = ctx.builder.vectors(real, [gamma, mean, variance, beta], where(node))
+    op = Normalise(gamma=parts[0], mean=parts[1], variance=parts[2], beta=parts[3])
+    return ctx.builder.normalise(real, op, where(node))
+
+
+def lower_relu(ctx: Context, node: onnx.NodeProto) -> Real:
+    return ctx.builder.pointwise(ctx.real(node), Clip(lo=ZERO, hi=None), where(node))
+
+
+def lower_clip(ctx: Context, node: onnx.NodeProto) -> Real:
+    """Clip, its bounds as operands or (before version 11) as attributes."""
+    bounds: list[Fraction | None] = []
+    for index, name in ((1, "min"), (2, "max")):
+        given = attribute(node, name, None)
+        if given is not None:
+            bounds.append(Fraction(float(np.float32(given))))
+        else:
+            bounds.append(ctx.scalar(node, index) if ctx.optional(node, index) is not None else None)
+    return ctx.builder.pointwise(ctx.real(node), Clip(lo=bounds[0], hi=bounds[1]), where(node))
+
+
+def lower_leaky(ctx: Context, node: onnx.NodeProto) -> Real:
+    slope = fractions(np.array(number(node, "alpha", 0.01), dtype=object))
+    return ctx.builder.leaky(ctx.real(node), slope, where(node))
+
+
+def lower_prelu(ctx: Context, node: onnx.NodeProto) -> Real:
+    real = ctx.real(node)
+    return ctx.builder.leaky(real, constant(node, ctx.exact(node, 1), real), where(node))
+
+
+def lower_sigmoid(ctx: Context, node: onnx.NodeProto) -> Real:
+    return replace(
+        ctx.builder.pointwise(ctx.real(node), Activation(kind=Kind.SIGMOID), where(node)), softened="sigmoid"
+    )
+
+
+def lower_tanh(ctx: Context, node: onnx.NodeProto) -> Real:
+    return ctx.builder.pointwise(ctx.real(node), Activation(kind=Kind.TANH), where(node))
+
+
+def lower_hard_sigmoid(ctx: Context, node: onnx.NodeProto) -> Real:
+    """HardSigmoid: clip(alpha * x + beta, 0, 1). An alpha within float32 of 1 / 6 is still the float32 that it is."""
+    alpha, beta = number(node, "alpha", 0.2), number(node, "beta", 0.5)
+    real = ctx.builder.pointwise(ctx.real(node), Affine(a=(alpha,), b=(beta,)), where(node))
+    return ctx.builder.pointwise(real, Clip(lo=ZERO, hi=ONE), where(node))
+
+
+def lower_hard_swish(ctx: Context, node: onnx.NodeProto) -> Real:
+    return ctx.builder.pointwise(ctx.real(node), Activation(kind=Kind.HARD_SWISH), where(node))
+
+
+def lower_softmax(ctx: Context, node: onnx.NodeProto) -> Real:
+    """Softmax and LogSoftmax, only as the graph's last word: the head is the integer logits."""
+    real = ctx.real(node)
+    if node.output[0] not in ctx.outputs:
+        raise InexpressibleError("softmax inside the graph works on unquantised values", where=where(node))
+    ctx.builder.notes.append(f"{where(node)}: the final {node.op_type.lower()} is replaced by the integer logits")
+    return replace(real, softened="")

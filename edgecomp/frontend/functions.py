@@ -1,0 +1,485 @@
+"""Exact functions of one variable: what stands between an integer accumulator and the next integer code.
+
+A chain is a tuple of operations applied in order to an integer x of a channel. Its value is defined in real numbers;
+`codes` evaluates it in float64 beside a running error bound, and decides what lies too near a boundary exactly:
+with rationals, or, past an irrational operation, with intervals of rising precision. That ends, because past sigmoid or
+tanh of a non-zero algebraic number the value is transcendental (Lindemann-Weierstrass) and so never on a boundary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from fractions import Fraction
+from typing import Any, assert_never
+
+import numpy as np
+from mpmath import iv
+from numpy.typing import NDArray
+
+from edgecomp.errors import InexpressibleError
+
+Vector = tuple[Fraction, ...]  # one entry for all channels or one for each
+Floats = NDArray[np.float64]
+Exact = Any  # Fraction, or an mpmath interval that holds an irrational number
+
+ULP = 2.0**-52
+MAX_PRECISION = 4096
+
+
+class Mode(Enum):
+    """How a quantiser rounds; the spellings are those of the QONNX specification."""
+
+    HALF_EVEN = "ROUND"
+    HALF_AWAY = "HALF_UP"  # what the specification calls HALF_UP rounds halves away from zero
+    HALF_ZERO = "HALF_DOWN"
+    FLOOR = "FLOOR"
+    CEIL = "CEIL"
+    TOWARD_ZERO = "DOWN"
+    AWAY_FROM_ZERO = "UP"
+
+
+class Kind(Enum):
+    """Activations without parameters; hard_swish is x * clip(x / 6 + 1 / 2, 0, 1), silu is x * sigmoid(x)."""
+
+    SIGMOID = "sigmoid"
+    TANH = "tanh"
+    SILU = "silu"
+    HARD_SWISH = "hard_swish"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Affine:
+    """y = a * x + b."""
+
+    a: Vector
+    b: Vector
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Normalise:
+    """Batch norm at inference: y = gamma * (x - mean) / sqrt(variance) + beta, variance with epsilon in it."""
+
+    gamma: Vector
+    mean: Vector
+    variance: Vector
+    beta: Vector
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clip:
+    """y = min(max(x, lo), hi); None is no bound."""
+
+    lo: Fraction | None
+    hi: Fraction | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaky:
+    """y = x where x >= 0, slope * x below."""
+
+    slope: Vector
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Activation:
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """y = clip(round(x), lo, hi), an integer."""
+
+    mode: Mode
+    lo: int
+    hi: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sign:
+    """y = +1 where x >= 0, else -1."""
+
+
+Operation = Affine | Normalise | Clip | Leaky | Activation | Round | Sign
+Chain = tuple[Operation, ...]
+
+
+def entry(vector: Vector, channel: int) -> Fraction:
+    return vector[0] if len(vector) == 1 else vector[channel]
+
+
+def channels_of(chain: Chain) -> int:
+    """How many channels the chain tells apart (1 where all parameters are shared)."""
+    sizes = [1]
+    for op in chain:
+        match op:
+            case Affine():
+                sizes += [len(op.a), len(op.b)]
+            case Normalise():
+                sizes += [len(op.gamma), len(op.mean), len(op.variance), len(op.beta)]
+            case Leaky():
+                sizes.append(len(op.slope))
+            case Clip() | Activation() | Round() | Sign():
+                pass
+            case _:
+                assert_never(op)
+    return max(sizes)
+
+
+def direction(op: Operation, channel: int) -> int | None:
+    """+1 where the operation never falls, -1 where it never rises, None where it does both."""
+    match op:
+        case Affine():
+            return 1 if entry(op.a, channel) >= 0 else -1
+        case Normalise():
+            return 1 if entry(op.gamma, channel) >= 0 else -1
+        case Leaky():
+            return 1 if entry(op.slope, channel) >= 0 else None
+        case Activation():
+            return 1 if op.kind in (Kind.SIGMOID, Kind.TANH) else None
+        case Clip() | Round() | Sign():
+            return 1
+        case _:
+            assert_never(op)
+
+
+def monotone(chain: Chain, channel: int) -> int | None:
+    """The chain's direction on a channel: +1, -1, or None where some part both rises and falls."""
+    total = 1
+    for op in chain:
+        part = direction(op, channel)
+        if part is None:
+            return None
+        total *= part
+    return total
+
+
+def turning_point(op: Operation) -> Fraction | None:
+    """The argument at which an operation that is not monotone turns (to 60 digits for silu)."""
+    match op:
+        case Leaky():
+            return Fraction(0)
+        case Activation(kind=Kind.HARD_SWISH):
+            return Fraction(-3, 2)
+        case Activation(kind=Kind.SILU):
+            # the root of 1 + x + exp(x) * 1 = 0 in the form 1 + exp(-x) * (1 + x) ... see silu'(x) = 0
+            return Fraction("-1.27846454276107379510935873902298015543947748")
+        case _:
+            return None
+
+
+def round_exact(mode: Mode, v: Fraction) -> int:
+    """The integer that `mode` gives for a rational."""
+    match mode:
+        case Mode.HALF_EVEN:
+            return round(v)
+        case Mode.HALF_AWAY:
+            return math.floor(v + Fraction(1, 2)) if v >= 0 else math.ceil(v - Fraction(1, 2))
+        case Mode.HALF_ZERO:
+            return math.ceil(v - Fraction(1, 2)) if v >= 0 else math.floor(v + Fraction(1, 2))
+        case Mode.FLOOR:
+            return math.floor(v)
+        case Mode.CEIL:
+            return math.ceil(v)
+        case Mode.TOWARD_ZERO:
+            return math.trunc(v)
+        case Mode.AWAY_FROM_ZERO:
+            return math.ceil(v) if v >= 0 else math.floor(v)
+        case _:
+            assert_never(mode)
+
+
+class UndecidedError(Exception):
+    """An interval still straddles a boundary; more precision is needed."""
+
+
+def _interval(v: Fraction) -> Any:
+    return iv.mpf(v.numerator) / iv.mpf(v.denominator)
+
+
+def _lower(v: Exact) -> Fraction:
+    return Fraction(*_ratio(v.a)) if not isinstance(v, Fraction) else v
+
+
+def _upper(v: Exact) -> Fraction:
+    return Fraction(*_ratio(v.b)) if not isinstance(v, Fraction) else v
+
+
+def _ratio(end: Any) -> tuple[int, int]:
+    sign, mantissa, exponent, _ = end._mpi_[0]
+    value = -int(mantissa) if sign else int(mantissa)
+    return (value << exponent, 1) if exponent >= 0 else (value, 1 << -exponent)
+
+
+def _below(v: Exact, bound: Fraction) -> bool:
+    """Whether v < bound; UndecidedError where an interval straddles it."""
+    if _upper(v) < bound:
+        return True
+    if _lower(v) >= bound:
+        return False
+    raise UndecidedError
+
+
+def _sigmoid(v: Any) -> Any:
+    return 1 / (1 + iv.exp(-v))
+
+
+def _exact_activation(kind: Kind, v: Exact) -> Exact:
+    if kind is Kind.HARD_SWISH:
+        gate = _exact_clip(
+            Clip(lo=Fraction(0), hi=Fraction(1)), v / 6 + (Fraction(1, 2) if isinstance(v, Fraction) else iv.mpf(1) / 2)
+        )
+        if isinstance(v, Fraction) == isinstance(gate, Fraction):
+            return v * gate
+        return Fraction(0) if gate == 0 else v
+    if isinstance(v, Fraction):
+        if v == 0:
+            return Fraction(1, 2) if kind is Kind.SIGMOID else Fraction(0)
+        v = _interval(v)
+    match kind:
+        case Kind.SIGMOID:
+            return _sigmoid(v)
+        case Kind.TANH:
+            return 2 * _sigmoid(2 * v) - 1
+        case Kind.SILU:
+            return v * _sigmoid(v)
+        case _:
+            assert_never(kind)
+
+
+def _exact_clip(op: Clip, v: Exact) -> Exact:
+    if op.lo is not None and _below(v, op.lo):
+        return op.lo
+    return v if op.hi is None or _below(v, op.hi) else op.hi
+
+
+def _exact_affine(a: Fraction, b: Fraction, v: Exact) -> Exact:
+    return a * v + b if isinstance(v, Fraction) else _interval(a) * v + _interval(b)
+
+
+def perfect_root(v: Fraction) -> Fraction | None:
+    """The rational square root, where there is one."""
+    top, bottom = math.isqrt(v.numerator), math.isqrt(v.denominator)
+    return Fraction(top, bottom) if top * top == v.numerator and bottom * bottom == v.denominator else None
+
+
+def _exact_normalise(op: Normalise, v: Exact, channel: int) -> Exact:
+    gamma, mean, beta = (entry(part, channel) for part in (op.gamma, op.mean, op.beta))
+    variance = entry(op.variance, channel)
+    root = perfect_root(variance)
+    if root is not None:
+        return _exact_affine(gamma / root, beta - gamma * mean / root, v)
+    if gamma == 0 or (isinstance(v, Fraction) and v == mean):
+        return beta
+    return (
+        _exact_affine(Fraction(1), -mean, v) * _interval(gamma)
+        if not isinstance(v, Fraction)
+        else _interval((v - mean) * gamma)
+    ) / iv.sqrt(_interval(variance)) + _interval(beta)
+
+
+def _exact_step(op: Operation, v: Exact, channel: int) -> Exact:
+    match op:
+        case Affine():
+            a, b = entry(op.a, channel), entry(op.b, channel)
+            return b if a == 0 else _exact_affine(a, b, v)
+        case Normalise():
+            return _exact_normalise(op, v, channel)
+        case Clip():
+            return _exact_clip(op, v)
+        case Leaky():
+            slope = entry(op.slope, channel)
+            return _exact_affine(slope, Fraction(0), v) if _below(v, Fraction(0)) else v
+        case Activation():
+            return _exact_activation(op.kind, v)
+        case Round():
+            low, high = (round_exact(op.mode, side) for side in (_lower(v), _upper(v)))
+            low, high = (min(max(side, op.lo), op.hi) for side in (low, high))
+            if low != high:
+                raise UndecidedError
+            return Fraction(low)
+        case Sign():
+            return Fraction(-1 if _below(v, Fraction(0)) else 1)
+        case _:
+            assert_never(op)
+
+
+def exact(chain: Chain, x: Fraction, channel: int) -> Fraction:
+    """The chain's value at x, which a Round or Sign at its end makes rational; InexpressibleError where undecidable."""
+    before = iv.prec
+    try:
+        iv.prec = 128
+        while iv.prec <= MAX_PRECISION:
+            try:
+                v: Exact = x
+                for op in chain:
+                    v = _exact_step(op, v, channel)
+            except UndecidedError:
+                iv.prec *= 4
+                continue
+            assert isinstance(v, Fraction), "an exact chain ends in a quantiser"
+            return v
+    finally:
+        iv.prec = before
+    raise InexpressibleError(f"the value at {x} stays on a rounding boundary beyond {MAX_PRECISION} bits of precision")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """Float64 values beside a bound on each one's distance from the exact value, and where a decision is uncertain."""
+
+    v: Floats
+    error: Floats
+    unsure: NDArray[np.bool_]
+
+
+def _column(vector: Vector, channel: NDArray[np.int64]) -> Floats:
+    column = np.array([float(f) for f in vector])
+    return column[channel] if len(vector) > 1 else np.broadcast_to(column, channel.shape)
+
+
+def _affine_estimate(e: Estimate, a: Floats, b: Floats, slack: float = 4.0) -> Estimate:
+    product = a * e.v
+    v = product + b
+    error = np.abs(a) * e.error + slack * ULP * (np.abs(product) + np.abs(b))
+    return Estimate(v=v, error=error, unsure=e.unsure)
+
+
+def _exact_in_float64(op: Affine) -> bool:
+    """Whether a and b are floats and a is a power of two, so that only the sum can round."""
+    powers = all(abs(v.numerator) & (abs(v.numerator) - 1) == 0 and v.denominator.bit_length() < 500 for v in op.a)
+    return powers and all(Fraction(float(v)) == v for v in (*op.a, *op.b))
+
+
+def _power_estimate(e: Estimate, a: Floats, b: Floats) -> Estimate:
+    """An affine map by powers of two: exact but for the rounding of the sum, which two-sum recovers."""
+    product = a * e.v
+    v = product + b
+    kept = v - product
+    lost = (product - (v - kept)) + (b - kept)
+    return Estimate(v=v, error=np.abs(a) * e.error + np.abs(lost), unsure=e.unsure)
+
+
+def _activation_estimate(kind: Kind, e: Estimate) -> Estimate:
+    with np.errstate(over="ignore"):
+        gate = 1 / (1 + np.exp(-e.v))
+    match kind:
+        case Kind.SIGMOID:
+            v = gate
+        case Kind.TANH:
+            v = np.tanh(e.v)
+        case Kind.SILU:
+            v = e.v * gate
+        case Kind.HARD_SWISH:
+            v = e.v * np.clip(e.v / 6 + 0.5, 0, 1)
+        case _:
+            assert_never(kind)
+    return Estimate(v=v, error=2 * e.error + 32 * ULP * (1 + np.abs(v)), unsure=e.unsure)
+
+
+def _round_float(mode: Mode, v: Floats) -> Floats:
+    match mode:
+        case Mode.HALF_EVEN:
+            return np.rint(v)
+        case Mode.HALF_AWAY:
+            return np.sign(v) * np.floor(np.abs(v) + 0.5)
+        case Mode.HALF_ZERO:
+            return np.sign(v) * np.ceil(np.abs(v) - 0.5)
+        case Mode.FLOOR:
+            return np.floor(v)
+        case Mode.CEIL:
+            return np.ceil(v)
+        case Mode.TOWARD_ZERO:
+            return np.trunc(v)
+        case Mode.AWAY_FROM_ZERO:
+            return np.sign(v) * np.ceil(np.abs(v))
+        case _:
+            assert_never(mode)
+
+
+def _round_estimate(op: Round, e: Estimate) -> Estimate:
+    low, high = _round_float(op.mode, e.v - e.error), _round_float(op.mode, e.v + e.error)
+    low, high = np.clip(low, op.lo, op.hi), np.clip(high, op.lo, op.hi)
+    edge = np.abs(2 * e.v - np.rint(2 * e.v)) <= 2 * e.error  # on a boundary, where both sides may round alike
+    inside = (e.v > op.lo - 1) & (e.v < op.hi + 1)
+    unsure = e.unsure | (low != high) | (edge & inside & (e.error > 0))
+    return Estimate(v=np.clip(_round_float(op.mode, e.v), op.lo, op.hi), error=np.zeros_like(e.v), unsure=unsure)
+
+
+def _estimate_step(op: Operation, e: Estimate, channel: NDArray[np.int64]) -> Estimate:
+    match op:
+        case Affine():
+            estimate = _power_estimate if _exact_in_float64(op) else _affine_estimate
+            return estimate(e, _column(op.a, channel), _column(op.b, channel))
+        case Normalise():
+            root = np.sqrt(_column(op.variance, channel))
+            a = _column(op.gamma, channel) / root
+            mean = a * _column(op.mean, channel)
+            moved = _affine_estimate(e, a, -mean, 16.0)
+            return _affine_estimate(moved, np.ones_like(a), _column(op.beta, channel))
+        case Clip():
+            lo = -np.inf if op.lo is None else float(op.lo)
+            hi = np.inf if op.hi is None else float(op.hi)
+            bound = max((abs(end) for end in (lo, hi) if math.isfinite(end)), default=0.0)
+            return Estimate(v=np.clip(e.v, lo, hi), error=e.error + ULP * bound, unsure=e.unsure)
+        case Leaky():
+            slope = _column(op.slope, channel)
+            error = np.maximum(1, np.abs(slope)) * e.error + 4 * ULP * np.abs(slope * e.v)
+            return Estimate(v=np.where(e.v < 0, slope * e.v, e.v), error=error, unsure=e.unsure)
+        case Activation():
+            return _activation_estimate(op.kind, e)
+        case Round():
+            return _round_estimate(op, e)
+        case Sign():
+            unsure = e.unsure | (np.abs(e.v) <= e.error)
+            return Estimate(v=np.where(e.v >= 0, 1.0, -1.0), error=np.zeros_like(e.v), unsure=unsure)
+        case _:
+            assert_never(op)
+
+
+def codes(chain: Chain, x: NDArray[np.int64], channel: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The exact integer value of a chain that ends in a quantiser, at integers x (K,) of channels (K,)."""
+    v = x.astype(np.float64)
+    e = Estimate(v=v, error=ULP * np.abs(v) * (np.abs(v) >= 2.0**53), unsure=np.zeros(len(x), dtype=bool))
+    for op in chain:
+        e = _estimate_step(op, e, channel)
+    y = np.rint(e.v)
+    unsure = e.unsure | (np.abs(e.v - y) > 0) | (np.abs(e.v) > 2.0**52)
+    out = y.astype(np.int64)
+    for i in np.flatnonzero(unsure):
+        value = exact(chain, Fraction(int(x[i])), int(channel[i]))
+        assert value.denominator == 1, "a quantiser's code is an integer"
+        out[i] = int(value)
+    return out
+
+
+def compose(chain: Sequence[Operation]) -> Chain:
+    """The same function with neighbouring affine maps joined and identities dropped."""
+    out: list[Operation] = []
+    for op in chain:
+        if isinstance(op, Normalise):
+            op = _rational(op)
+        if isinstance(op, Affine) and out and isinstance(out[-1], Affine):
+            op = _join(out.pop(), op)  # type: ignore[arg-type]
+        if isinstance(op, Affine) and set(op.a) == {1} and set(op.b) == {0}:
+            continue
+        out.append(op)
+    return tuple(out)
+
+
+def _join(first: Affine, then: Affine) -> Affine:
+    size = max(len(first.a), len(first.b), len(then.a), len(then.b))
+    parts = [(entry(first.a, c), entry(first.b, c), entry(then.a, c), entry(then.b, c)) for c in range(size)]
+    return Affine(a=tuple(c * a for a, _, c, _ in parts), b=tuple(c * b + d for _, b, c, d in parts))
+
+
+def _rational(op: Normalise) -> Affine | Normalise:
+    """Batch norm as an affine map where every variance has a rational square root."""
+    roots = [perfect_root(v) for v in op.variance]
+    if any(root is None for root in roots):
+        return op
+    size = max(len(op.gamma), len(op.mean), len(op.variance), len(op.beta))
+    a = [entry(op.gamma, c) / (roots[c if len(roots) > 1 else 0] or 1) for c in range(size)]
+    return Affine(a=tuple(a), b=tuple(entry(op.beta, c) - a[c] * entry(op.mean, c) for c in range(size)))

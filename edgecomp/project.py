@@ -16,7 +16,8 @@ from edgecomp.resources import resource
 
 PROJECT_FILE = "edgecomp.toml"
 MODEL_IN_BUNDLE = "model/model.int.onnx"
-_KEYS = ("name", "model", "data", "task", "target", "options")
+_TABLES = ("project", "options")
+_KEYS = ("name", "model", "data", "task", "target")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -29,7 +30,10 @@ class Task(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
-    """What to build. Paths are as the user gave them, seen from the working directory; `options` are --set's keys."""
+    """What to build: an edgecomp.toml's [project] and its [options], whose keys are --set's.
+
+    Paths are as the user gave them, seen from the working directory.
+    """
 
     name: str
     model: Path
@@ -109,15 +113,18 @@ def load_project(path: Path) -> Project:
 
 def _load(path: Path, *, hint: str) -> Project:
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"there is no {PROJECT_FILE}", where=str(path.parent), hint=hint) from None
     except OSError as error:
         raise UsageError(f"cannot be read: {error.strerror}", where=str(path), hint=hint) from error
     except ValueError as error:
         raise UsageError(f"is no TOML: {error}", where=str(path), hint="see README.md for an example") from error
+    refuse_unknown(tables, _TABLES, kind="table", where=str(path))
+    table, options = tables.get("project", {}), tables.get("options", {})
+    odd = [name for name, given in tables.items() if not isinstance(given, dict)]
+    raise_all(UsageError, [Problem(what=f"{name} must be a table", where=str(path)) for name in odd])
     refuse_unknown(table, _KEYS, kind="key", where=str(path))
-    options = table.pop("options", {})
     raise_all(UsageError, _problems(table, options, str(path)))
     data, task = table.get("data"), table.get("task")
     return Project(
@@ -130,7 +137,7 @@ def _load(path: Path, *, hint: str) -> Project:
     )
 
 
-def _problems(table: Mapping[str, object], options: object, where: str) -> list[Problem]:
+def _problems(table: Mapping[str, object], options: Mapping[str, object], where: str) -> list[Problem]:
     """Wrong types and names of a project file whose keys are known."""
     faults = [f"{key} must be text" for key, value in table.items() if not (isinstance(value, str) and value)]
     name = table.get("name")
@@ -138,10 +145,7 @@ def _problems(table: Mapping[str, object], options: object, where: str) -> list[
         faults.append(f"name {name!r} may hold letters, digits, dots, dashes and underscores only")
     if "model" not in table:
         faults.append("model is missing: the path of the ONNX file, seen from this folder")
-    if not isinstance(options, dict):
-        faults.append("options must be a table")
-    else:
-        faults += [f"options.{key} must be text, a number or true or false" for key in _odd(options)]
+    faults += [f"options.{key} must be text, a number or true or false" for key in _odd(options)]
     return [Problem(what=fault, where=where) for fault in faults]
 
 

@@ -1,5 +1,27 @@
 """The report of a build: one object, and its JSON and text forms."""
 
+from edgecomp.report.codec import plain, read_report, to_json
 from edgecomp.report.figures import Figure, Source
+from edgecomp.report.model import (
+    Accuracy,
+    Agreement,
+    Latency,
+    Layer,
+    ModelFacts,
+    NearTie,
+    Report,
+    Requantiser,
+    Resource,
+    Stage,
+    TargetFacts,
+    ToolVersion,
+    Verdict,
+    measured,
+)
+from edgecomp.report.text import render, side_by_side, table
 
-__all__ = ["Figure", "Source"]
+__all__ = [
+    "Accuracy", "Agreement", "Figure", "Latency", "Layer", "ModelFacts", "NearTie", "Report", "Requantiser",
+    "Resource", "Source", "Stage", "TargetFacts", "ToolVersion", "Verdict", "measured", "plain", "read_report",
+    "render", "side_by_side", "table", "to_json",
+]  # fmt: skip

@@ -230,7 +230,7 @@ def evaluate(node: Node, xs: list[Codes], values: Mapping[str, Value]) -> Codes:
         case Conv():
             return conv(node, xs[0], values[node.x])
         case Add():
-            rank = len(values[node.name].shape)
+            rank = xs[0].ndim - 1
             return np.asarray(column(node.p.array, rank) * xs[0] + column(node.q.array, rank) * xs[1])
         case Mul():
             return xs[0] * xs[1]

@@ -8,6 +8,7 @@ from typing import get_args
 
 import numpy as np
 
+from edgecomp import interp
 from edgecomp.golden import coverage
 from edgecomp.ir import (
     Encoding,

@@ -30,6 +30,7 @@ from edgecomp.frontend.requantise import Record, requantise, shortened
 from edgecomp.frontend.symbols import Objects, Post, Real, fractions, gcd, vector
 from edgecomp.ir import (
     Add,
+    ArgMax,
     Conv,
     Dense,
     Encoding,
@@ -65,7 +66,7 @@ class Builder:
     nodes: list[Node] = field(default_factory=list)
     values: dict[str, Value] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
-    origins: dict[str, str] = field(default_factory=dict)  # IR node -> quantised tensor of the source graph
+    origins: dict[str, str] = field(default_factory=dict)  # quantised tensor of the source graph -> IR node
     records: list[Record] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -315,8 +316,10 @@ class Builder:
             rising = all(monotone(chain, c) == 1 for c in range(channels_of(chain)))
             return chain if rising else None
         if isinstance(post, Pad):
-            return chain if all(_keeps_zero(op) for op in chain) and post.value == 0 and (
-                channels_of(chain) == 1 or post.pads[0] == (0, 0)) else None  # fmt: skip
+            plain = channels_of(chain) == 1 or post.pads[0] == (0, 0)
+            on_grid = len(chain) <= 1 and all(isinstance(op, Affine) for op in chain)
+            zero = post.value == 0 and all(_keeps_zero(op) for op in chain)
+            return chain if plain and (zero or (on_grid and post.value)) else None
         if channels_of(chain) == 1:
             return chain
         index = np.broadcast_to(np.arange(channels).reshape(-1, *[1] * (len(real.shape) - 1)), real.shape)
@@ -367,7 +370,7 @@ class Builder:
 
     def _graph_input(self, real: Real, chain: Chain, steps: Vector, tensor: str) -> Real:
         """The Input whose host codes a quantiser `chain` gives for raw data."""
-        before, quantiser, zero_point = _host_rule(chain, tensor)
+        before, quantiser, shift = _host_rule(chain, tensor)
         size = max(len(before.a), len(before.b))
         lines = [(entry(before.a, c), entry(before.b, c)) for c in range(size)]
         if min(a for a, _ in lines) <= 0 or (size > 1 and real.posts):
@@ -375,14 +378,23 @@ class Builder:
                 "the input's normalisation is not per channel of the input with a positive scale", where=tensor
             )
         bipolar = isinstance(quantiser, Sign)
+        together, zero_point = shift != 0, -shift
+        if (
+            not together
+            and isinstance(quantiser, Round)
+            and bits_of(quantiser.lo, quantiser.hi) > bits_of(0, quantiser.hi - quantiser.lo)
+        ):
+            zero_point = -quantiser.lo  # codes from 0 up take a bit less
+            quantiser = replace(quantiser, lo=0, hi=quantiser.hi - quantiser.lo)
         earlier = next((n for n in self.nodes if isinstance(n, Input) and n.source == real.source), None)
         wanted = Input(
             name=earlier.name if earlier else self.name(real.source), shape=real.source_shape,
             lo=0 if isinstance(quantiser, Sign) else quantiser.lo,
             hi=1 if isinstance(quantiser, Sign) else quantiser.hi,
-            zero_point=zero_point, encoding=Encoding.BIPOLAR if bipolar else Encoding.INTEGER,
+            zero_point=zero_point, rounded_with_zero_point=together,
+            encoding=Encoding.BIPOLAR if bipolar else Encoding.INTEGER,
             scale=steps if bipolar else tuple(1 / a for a, _ in lines),
-            offset=tuple((zero_point - b) / a for a, b in lines),
+            offset=tuple(((zero_point if together else 0) - b) / a for a, b in lines),
             source=real.source, rounding="SIGN" if isinstance(quantiser, Sign) else quantiser.mode.value,
         )  # fmt: skip
         if earlier is None:
@@ -397,7 +409,7 @@ class Builder:
         settled = self.settle(replace(real, chain=compose((Affine(a=steps, b=(ZERO,)),))), tensor)
         if settled.posts:
             raise InexpressibleError("scales per channel run along another axis than the channels", where=tensor)
-        self.origins[settled.base] = tensor
+        self.origins[tensor] = settled.base
         return settled
 
     # ---- sums ---------------------------------------------------------------------------------------------------
@@ -424,6 +436,19 @@ class Builder:
         chain = compose((Affine(a=tuple(steps), b=offset),))
         return Real(base=base, shape=self.values[base].shape, chain=chain)
 
+    def winner(self, grid: Grid, where: str) -> str:
+        """ArgMax of real values: integers multiplied by the exact mantissas of unlike scales, offsets included."""
+        base, size = grid.base, math.prod(grid.shape)
+        if grid.shape != (size,):
+            base = self.emit(Reshape(name=self.name(f"{where}_flat"), x=base, shape=(size,)))
+        if len(grid.scale) > 1 or len(grid.offset) > 1:
+            pairs = [(entry(grid.scale, c), entry(grid.offset, c)) for c in range(size)]
+            unit = gcd([v for pair in pairs for v in pair])
+            base = self.rescaled(
+                base, [int(s / unit) for s, _ in pairs], [int(o / unit) for _, o in pairs], f"{where}_logits"
+            )
+        return self.emit(ArgMax(name=self.name(where), x=base))
+
     def common(self, grids: Sequence[Grid], where: str) -> list[Grid]:
         """The same values on one scale per tensor; InexpressibleError where their offsets differ."""
         if len({grid.offset for grid in grids}) != 1 or any(len(grid.offset) > 1 for grid in grids):
@@ -447,26 +472,29 @@ class Builder:
 
 
 def _host_rule(chain: Chain, tensor: str) -> tuple[Affine, Round | Sign, int]:
-    """(affine map, quantiser, zero point) of an input quantiser's chain; InexpressibleError for anything else."""
+    """(affine map, quantiser, integer added after it) of an input quantiser's chain; InexpressibleError else."""
     ops = list(chain)
     before = ops.pop(0) if ops and isinstance(ops[0], Affine) else Affine(a=(ONE,), b=(ZERO,))
     quantiser = ops.pop(0) if ops else None
-    while ops and isinstance(ops[0], Clip) and isinstance(quantiser, Round):
-        clip = ops.pop(0)
-        assert isinstance(clip, Clip)
-        lo = quantiser.lo if clip.lo is None else max(quantiser.lo, math.ceil(clip.lo))
-        quantiser = replace(
-            quantiser, lo=lo, hi=quantiser.hi if clip.hi is None else min(quantiser.hi, math.floor(clip.hi))
-        )
-    after = ops.pop(0) if ops and isinstance(ops[0], Affine) else Affine(a=(ONE,), b=(ZERO,))
-    plain = isinstance(after, Affine) and set(after.a) == {ONE} and len(after.b) == 1 and after.b[0].denominator == 1
-    if ops or not plain or not isinstance(before, Affine) or not isinstance(quantiser, Round | Sign):
+    shift = 0
+    for op in ops:
+        if isinstance(op, Affine) and op.a == (ONE,) and len(op.b) == 1 and op.b[0].denominator == 1:
+            shift += int(op.b[0])
+        elif isinstance(op, Clip) and isinstance(quantiser, Round):
+            lo = quantiser.lo if op.lo is None else max(quantiser.lo, math.ceil(op.lo) - shift)
+            hi = quantiser.hi if op.hi is None else min(quantiser.hi, math.floor(op.hi) - shift)
+            quantiser = replace(quantiser, lo=lo, hi=hi)
+        else:
+            quantiser = None
+    plain = isinstance(before, Affine) and isinstance(quantiser, Round | Sign)
+    if not plain or (shift and isinstance(quantiser, Sign)):
         raise InexpressibleError(
             "between the graph input and its quantiser stands more than an affine map", where=tensor,
             hint="quantise the raw input first",
         )  # fmt: skip
-    assert isinstance(after, Affine)
-    return before, quantiser, -int(after.b[0])
+    assert isinstance(before, Affine)
+    assert isinstance(quantiser, Round | Sign)
+    return before, quantiser, shift
 
 
 def _of(values: Sequence[int], channel: int) -> int:

@@ -9,10 +9,10 @@ import numpy as np
 import onnx
 
 from edgecomp.errors import InexpressibleError, ModelError
-from edgecomp.frontend.context import Context, attribute, number, ones, unbatched, where
-from edgecomp.frontend.functions import Activation, Affine, Clip, Kind, Normalise, Operation, compose
+from edgecomp.frontend.context import Context, attribute, axis_of, number, ones, unbatched, where
+from edgecomp.frontend.functions import Activation, Affine, Chain, Clip, HardSwish, Kind, Normalise, compose
 from edgecomp.frontend.symbols import Const, Objects, Quantised, Real, fractions
-from edgecomp.ir import Mul
+from edgecomp.ir import Mul, Reshape
 
 ZERO, ONE = Fraction(0), Fraction(1)
 
@@ -66,18 +66,28 @@ def _gated(x: Real, gate: Real) -> Real | None:
     """x * sigmoid(x) as silu and x * clip(x / 6 + 1 / 2, 0, 1) as hard swish, where the gate is of x itself."""
     if (x.base, x.source, x.posts, x.shape) != (gate.base, gate.source, gate.posts, gate.shape):
         return None
-    shared = len(x.chain)
-    kinds: dict[tuple[Operation, ...], Kind] = {
-        (Activation(kind=Kind.SIGMOID),): Kind.SILU,
-        HARD_GATE: Kind.HARD_SWISH,
-    }
-    for ops, kind in kinds.items():
-        if gate.chain == compose((*x.chain, *ops)) and len(gate.chain) >= shared:
-            return replace(x, chain=(*x.chain, Activation(kind=kind)))
-    return None
+    if gate.chain == compose((*x.chain, Activation(kind=Kind.SIGMOID))):
+        return replace(x, chain=(*x.chain, Activation(kind=Kind.SILU)))
+    line = _gate_line(x.chain, gate.chain)
+    return None if line is None else replace(x, chain=(*x.chain, line))
 
 
-HARD_GATE: tuple[Operation, ...] = (Affine(a=(Fraction(1, 6),), b=(Fraction(1, 2),)), Clip(lo=ZERO, hi=ONE))
+def _gate_line(chain: Chain, gate: Chain) -> HardSwish | None:
+    """The hard swish for which `gate` is clip(alpha * chain + beta, 0, 1), possibly as clip(x + 3, 0, 6) / 6."""
+    scale = ONE
+    if gate and isinstance(gate[-1], Affine) and len(gate[-1].a) == 1 and gate[-1].b == (ZERO,):
+        scale, gate = gate[-1].a[0], gate[:-1]
+    if len(gate) < 2 or gate[-1] != Clip(lo=ZERO, hi=1 / scale if scale > 0 else None):
+        return None
+    line = gate[-2]
+    last = chain[-1] if chain and isinstance(chain[-1], Affine) else Affine(a=(ONE,), b=(ZERO,))
+    if not isinstance(line, Affine) or not isinstance(last, Affine) or last.a[0] == 0:
+        return None
+    alpha = line.a[0] / last.a[0]
+    beta = line.b[0] - alpha * last.b[0]
+    if alpha <= 0 or beta <= 0 or compose((*chain, Affine(a=(alpha,), b=(beta,)))) != gate[:-1]:
+        return None
+    return HardSwish(alpha=alpha * scale, beta=beta * scale)
 
 
 def _product(ctx: Context, node: onnx.NodeProto, a: Real, b: Real) -> Real:
@@ -156,9 +166,7 @@ def lower_prelu(ctx: Context, node: onnx.NodeProto) -> Real:
 
 
 def lower_sigmoid(ctx: Context, node: onnx.NodeProto) -> Real:
-    return replace(
-        ctx.builder.pointwise(ctx.real(node), Activation(kind=Kind.SIGMOID), where(node)), softened="sigmoid"
-    )
+    return ctx.builder.pointwise(ctx.real(node), Activation(kind=Kind.SIGMOID), where(node))
 
 
 def lower_tanh(ctx: Context, node: onnx.NodeProto) -> Real:
@@ -173,13 +181,38 @@ def lower_hard_sigmoid(ctx: Context, node: onnx.NodeProto) -> Real:
 
 
 def lower_hard_swish(ctx: Context, node: onnx.NodeProto) -> Real:
-    return ctx.builder.pointwise(ctx.real(node), Activation(kind=Kind.HARD_SWISH), where(node))
+    return ctx.builder.pointwise(ctx.real(node), HardSwish(alpha=Fraction(1, 6), beta=Fraction(1, 2)), where(node))
 
 
 def lower_softmax(ctx: Context, node: onnx.NodeProto) -> Real:
-    """Softmax and LogSoftmax, only as the graph's last word: the head is the integer logits."""
+    """Softmax anywhere but at the graph's end, where the lowering takes its argument as the logits."""
+    raise InexpressibleError("softmax inside the graph works on unquantised values", where=where(node))
+
+
+def lower_bound(ctx: Context, node: onnx.NodeProto) -> Real:
+    """Min and Max of a value and constants: a clip."""
+    reals = [ctx.symbol(name) for name in node.input if isinstance(ctx.symbol(name), Real)]
+    if len(reals) != 1:
+        raise InexpressibleError(f"{node.op_type} of two values that depend on the input", where=where(node))
+    real = reals[0]
+    assert isinstance(real, Real)
+    for index in range(len(node.input)):
+        if not isinstance(ctx.symbol(node.input[index]), Real):
+            bound = ctx.scalar(node, index)
+            clip = Clip(lo=bound, hi=None) if node.op_type == "Max" else Clip(lo=None, hi=bound)
+            real = ctx.builder.pointwise(real, clip, where(node))
+    return real
+
+
+def lower_arg_max(ctx: Context, node: onnx.NodeProto) -> Real:
+    """ArgMax over the classes, the lowest index among ties."""
     real = ctx.real(node)
-    if node.output[0] not in ctx.outputs:
-        raise InexpressibleError("softmax inside the graph works on unquantised values", where=where(node))
-    ctx.builder.notes.append(f"{where(node)}: the final {node.op_type.lower()} is replaced by the integer logits")
-    return replace(real, softened="")
+    axis = axis_of(node, int(attribute(node, "axis", 0)), len(real.shape))
+    if attribute(node, "select_last_index", 0) or axis != 0 or any(size != 1 for size in real.shape[1:]):
+        raise InexpressibleError("argmax over anything but the classes, lowest index first", where=where(node))
+    base = ctx.builder.winner(ctx.builder.grid(real, where(node)), where(node))
+    shape = real.shape[1:] if not attribute(node, "keepdims", 1) else (1, *real.shape[1:])
+    result = Real(base=base, shape=(1,))
+    if shape in ((), (1,)):
+        return result
+    return ctx.builder.layout(result, Reshape(name="", x="", shape=shape), where(node))

@@ -42,12 +42,11 @@ class Mode(Enum):
 
 
 class Kind(Enum):
-    """Activations without parameters; hard_swish is x * clip(x / 6 + 1 / 2, 0, 1), silu is x * sigmoid(x)."""
+    """Activations without parameters; silu is x * sigmoid(x)."""
 
     SIGMOID = "sigmoid"
     TANH = "tanh"
     SILU = "silu"
-    HARD_SWISH = "hard_swish"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +88,14 @@ class Activation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HardSwish:
+    """y = x * clip(alpha * x + beta, 0, 1), alpha and beta positive."""
+
+    alpha: Fraction
+    beta: Fraction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
     """y = clip(round(x), lo, hi), an integer."""
 
@@ -102,7 +109,7 @@ class Sign:
     """y = +1 where x >= 0, else -1."""
 
 
-Operation = Affine | Normalise | Clip | Leaky | Activation | Round | Sign
+Operation = Affine | Normalise | Clip | Leaky | Activation | HardSwish | Round | Sign
 Chain = tuple[Operation, ...]
 
 
@@ -121,7 +128,7 @@ def channels_of(chain: Chain) -> int:
                 sizes += [len(op.gamma), len(op.mean), len(op.variance), len(op.beta)]
             case Leaky():
                 sizes.append(len(op.slope))
-            case Clip() | Activation() | Round() | Sign():
+            case Clip() | Activation() | HardSwish() | Round() | Sign():
                 pass
             case _:
                 assert_never(op)
@@ -139,6 +146,8 @@ def direction(op: Operation, channel: int) -> int | None:
             return 1 if entry(op.slope, channel) >= 0 else None
         case Activation():
             return 1 if op.kind in (Kind.SIGMOID, Kind.TANH) else None
+        case HardSwish():
+            return None
         case Clip() | Round() | Sign():
             return 1
         case _:
@@ -161,10 +170,10 @@ def turning_point(op: Operation) -> Fraction | None:
     match op:
         case Leaky():
             return Fraction(0)
-        case Activation(kind=Kind.HARD_SWISH):
-            return Fraction(-3, 2)
+        case HardSwish():
+            return -op.beta / (2 * op.alpha)
         case Activation(kind=Kind.SILU):
-            # the root of 1 + x + exp(x) * 1 = 0 in the form 1 + exp(-x) * (1 + x) ... see silu'(x) = 0
+            # where its derivative sigmoid(x) * (1 + x * (1 - sigmoid(x))) is zero: 1 + x + exp(x) = 0
             return Fraction("-1.27846454276107379510935873902298015543947748")
         case _:
             return None
@@ -227,13 +236,6 @@ def _sigmoid(v: Any) -> Any:
 
 
 def _exact_activation(kind: Kind, v: Exact) -> Exact:
-    if kind is Kind.HARD_SWISH:
-        gate = _exact_clip(
-            Clip(lo=Fraction(0), hi=Fraction(1)), v / 6 + (Fraction(1, 2) if isinstance(v, Fraction) else iv.mpf(1) / 2)
-        )
-        if isinstance(v, Fraction) == isinstance(gate, Fraction):
-            return v * gate
-        return Fraction(0) if gate == 0 else v
     if isinstance(v, Fraction):
         if v == 0:
             return Fraction(1, 2) if kind is Kind.SIGMOID else Fraction(0)
@@ -256,6 +258,8 @@ def _exact_clip(op: Clip, v: Exact) -> Exact:
 
 
 def _exact_affine(a: Fraction, b: Fraction, v: Exact) -> Exact:
+    if a == 0:
+        return b
     return a * v + b if isinstance(v, Fraction) else _interval(a) * v + _interval(b)
 
 
@@ -280,20 +284,31 @@ def _exact_normalise(op: Normalise, v: Exact, channel: int) -> Exact:
     ) / iv.sqrt(_interval(variance)) + _interval(beta)
 
 
+def _exact_hard_swish(op: HardSwish, v: Exact) -> Exact:
+    gate = _exact_clip(Clip(lo=Fraction(0), hi=Fraction(1)), _exact_affine(op.alpha, op.beta, v))
+    if isinstance(gate, Fraction) and gate.denominator == 1:
+        return v if gate else Fraction(0)
+    return v * gate
+
+
+def _exact_leaky(slope: Fraction, v: Exact) -> Exact:
+    return _exact_affine(slope, Fraction(0), v) if _below(v, Fraction(0)) else v
+
+
 def _exact_step(op: Operation, v: Exact, channel: int) -> Exact:
     match op:
         case Affine():
-            a, b = entry(op.a, channel), entry(op.b, channel)
-            return b if a == 0 else _exact_affine(a, b, v)
+            return _exact_affine(entry(op.a, channel), entry(op.b, channel), v)
         case Normalise():
             return _exact_normalise(op, v, channel)
         case Clip():
             return _exact_clip(op, v)
         case Leaky():
-            slope = entry(op.slope, channel)
-            return _exact_affine(slope, Fraction(0), v) if _below(v, Fraction(0)) else v
+            return _exact_leaky(entry(op.slope, channel), v)
         case Activation():
             return _exact_activation(op.kind, v)
+        case HardSwish():
+            return _exact_hard_swish(op, v)
         case Round():
             low, high = (round_exact(op.mode, side) for side in (_lower(v), _upper(v)))
             low, high = (min(max(side, op.lo), op.hi) for side in (low, high))
@@ -372,8 +387,6 @@ def _activation_estimate(kind: Kind, e: Estimate) -> Estimate:
             v = np.tanh(e.v)
         case Kind.SILU:
             v = e.v * gate
-        case Kind.HARD_SWISH:
-            v = e.v * np.clip(e.v / 6 + 0.5, 0, 1)
         case _:
             assert_never(kind)
     return Estimate(v=v, error=2 * e.error + 32 * ULP * (1 + np.abs(v)), unsure=e.unsure)
@@ -430,6 +443,10 @@ def _estimate_step(op: Operation, e: Estimate, channel: NDArray[np.int64]) -> Es
             return Estimate(v=np.where(e.v < 0, slope * e.v, e.v), error=error, unsure=e.unsure)
         case Activation():
             return _activation_estimate(op.kind, e)
+        case HardSwish():
+            gate = np.clip(float(op.alpha) * e.v + float(op.beta), 0, 1)
+            steep = 1 + np.abs(float(op.alpha) * e.v)
+            return Estimate(v=e.v * gate, error=steep * e.error + 32 * ULP * np.abs(e.v) * steep, unsure=e.unsure)
         case Round():
             return _round_estimate(op, e)
         case Sign():

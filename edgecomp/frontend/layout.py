@@ -167,13 +167,26 @@ def lower_pad(ctx: Context, node: onnx.NodeProto) -> Real:
     constant = (
         ctx.scalar(node, 2) if ctx.optional(node, 2) is not None else Fraction(float(attribute(node, "value", 0.0)))
     )
-    if constant != 0:
-        raise InexpressibleError(
-            f"padding with {float(constant)}, which need not be a code", where=where(node), hint="pad with zeros"
-        )
     if full[0] != (0, 0) or min(min(pad) for pad in full) < 0:
         raise InexpressibleError(f"pads {full}", where=where(node))
-    return real if not any(map(any, full)) else moved(ctx, node, real, Pad(name="", x="", pads=tuple(full[1:])))
+    if not any(map(any, full)):
+        return real
+    value = 0
+    if constant:
+        real, value = _coded(ctx, node, real, constant)
+    return moved(ctx, node, real, Pad(name="", x="", pads=tuple(full[1:]), value=value))
+
+
+def _coded(ctx: Context, node: onnx.NodeProto, real: Real, constant: Fraction) -> tuple[Real, int]:
+    """The value on its integer grid and the code of a padding constant; InexpressibleError where it has none."""
+    grid = ctx.builder.grid(real, where(node))
+    codes = {(constant - offset) / scale for scale in grid.scale for offset in grid.offset}
+    if len(codes) != 1 or next(iter(codes)).denominator != 1:
+        raise InexpressibleError(
+            f"padding with {float(constant)}, which is no code of the value", where=where(node), hint="pad with zeros"
+        )
+    chain = compose((Affine(a=grid.scale, b=grid.offset),))
+    return Real(base=grid.base, shape=grid.shape, chain=chain), int(codes.pop())
 
 
 def lower_concat(ctx: Context, node: onnx.NodeProto) -> Real:

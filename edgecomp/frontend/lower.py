@@ -46,6 +46,9 @@ OPERATORS: dict[str, Lowering] = {
     "HardSwish": elementwise.lower_hard_swish,
     "Softmax": elementwise.lower_softmax,
     "LogSoftmax": elementwise.lower_softmax,
+    "Min": elementwise.lower_bound,
+    "Max": elementwise.lower_bound,
+    "ArgMax": elementwise.lower_arg_max,
     "Identity": layout.lower_identity,
     "Dropout": layout.lower_identity,
     "Cast": layout.lower_identity,
@@ -74,7 +77,7 @@ QUANTISERS = ("Quant", "IntQuant", "BipolarQuant", "Trunc", "QuantizeLinear")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lowered:
-    """A source graph made integer, and how: `origins` maps IR nodes to the quantised tensors whose codes they hold."""
+    """A source graph made integer, and how; `origins` maps its quantised tensors to the IR nodes with their codes."""
 
     network: Network
     dialect: str
@@ -129,7 +132,7 @@ def lower(model: onnx.ModelProto) -> Lowered:
     return Lowered(
         network=network,
         dialect=dialect,
-        origins={node: tensor for node, tensor in builder.origins.items() if node in alive},
+        origins={tensor: node for tensor, node in builder.origins.items() if node in alive},
         sources={node.name: node.source for node in network.inputs},
         finals={names[name]: name for name in outputs},
         records=tuple(record for record in builder.records if record.node in alive),

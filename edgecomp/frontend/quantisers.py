@@ -9,11 +9,12 @@ import numpy as np
 import onnx
 
 from edgecomp.errors import InexpressibleError, ModelError
-from edgecomp.frontend.context import Context, attribute, unbatched, where
+from edgecomp.frontend.context import Context, attribute, ones, unbatched, where
 from edgecomp.frontend.functions import Affine, Mode, Operation, Round, Sign, exact
 from edgecomp.frontend.symbols import Const, Objects, Quantised, Real, Symbol, fractions
 
 MAX_CODE_BITS = 16
+HUGE = 1 << 40  # bounds of a rounding that does not clip
 ONE = Fraction(1)
 
 MODES = {
@@ -24,16 +25,17 @@ MODES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quantiser:
-    """code = clip(round(x / scale + zero_point), lo, hi), or the sign of it; scale broadcasts over the tensor."""
+    """code = clip(round(x / scale + zero_point), lo, hi), or the sign of it; both broadcast over the tensor."""
 
     scale: Objects
-    zero_point: int
+    zero_point: Objects
     rounding: Round | Sign
 
-    def ops(self, scale: tuple[Fraction, ...]) -> tuple[Operation, ...]:
-        """The chain from the real value to the centred code, for a scale per channel."""
-        before = Affine(a=tuple(1 / s for s in scale), b=(Fraction(self.zero_point),))
-        return (before, self.rounding, Affine(a=(ONE,), b=(Fraction(-self.zero_point),)))
+
+def centred(scale: tuple[Fraction, ...], zero_point: int, rounding: Round | Sign) -> tuple[Operation, ...]:
+    """The chain from a real value to its centred code, for a scale per channel."""
+    before = Affine(a=tuple(1 / s for s in scale), b=(Fraction(zero_point),))
+    return (before, rounding, Affine(a=(ONE,), b=(Fraction(-zero_point),)))
 
 
 def rounding_mode(node: onnx.NodeProto, default: str) -> Mode:
@@ -62,7 +64,11 @@ def positive(scale: Objects, node: onnx.NodeProto) -> Objects:
 
 def one_integer(ctx: Context, node: onnx.NodeProto, index: int, what: str, default: Fraction | None = None) -> int:
     """A constant operand that holds one integer (all entries the same)."""
-    values = {Fraction(v) for v in ctx.exact(node, index, default).reshape(-1).tolist()}
+    return single(ctx.exact(node, index, default), what, node)
+
+
+def single(array: Objects, what: str, node: onnx.NodeProto) -> int:
+    values = {Fraction(v) for v in array.reshape(-1).tolist()}
     if len(values) != 1 or next(iter(values)).denominator != 1:
         raise InexpressibleError(f"the {what} is not one integer for the whole tensor", where=where(node))
     return int(next(iter(values)))
@@ -83,7 +89,7 @@ def lower_quant(ctx: Context, node: onnx.NodeProto) -> Symbol:
     if not (bits == 1 and signed):  # a signed 1-bit quantiser is bipolar by its published definition
         lo, hi = code_range(signed, narrow, bits)
         rounding = Round(mode=rounding_mode(node, "ROUND"), lo=lo, hi=hi)
-    zero_point = one_integer(ctx, node, 2, "zero point", Fraction(0))
+    zero_point = ctx.exact(node, 2, Fraction(0))
     return apply(
         ctx, node, Quantiser(scale=positive(ctx.exact(node, 1), node), zero_point=zero_point, rounding=rounding), bits
     )
@@ -92,7 +98,7 @@ def lower_quant(ctx: Context, node: onnx.NodeProto) -> Symbol:
 def lower_bipolar(ctx: Context, node: onnx.NodeProto) -> Symbol:
     """BipolarQuant: x, scale. +scale where x >= 0, else -scale: the sign is of x itself, whatever the scale."""
     scale = ctx.exact(node, 1)
-    return apply(ctx, node, Quantiser(scale=positive(scale, node), zero_point=0, rounding=Sign()), 1)
+    return apply(ctx, node, Quantiser(scale=positive(scale, node), zero_point=ones(0), rounding=Sign()), 1)
 
 
 def apply(ctx: Context, node: onnx.NodeProto, quantiser: Quantiser, bits: int) -> Symbol:
@@ -101,16 +107,21 @@ def apply(ctx: Context, node: onnx.NodeProto, quantiser: Quantiser, bits: int) -
         return constant_codes(symbol.exact(), quantiser, node)
     if bits > MAX_CODE_BITS:
         raise InexpressibleError(f"a code of {bits} bits", where=where(node), hint=f"{MAX_CODE_BITS} bits is the most")
-    return ctx.builder.quantise_by(
-        symbol, quantiser.ops, unbatched(quantiser.scale, len(symbol.shape), node), where(node)
-    )
+    zero_point = single(quantiser.zero_point, "zero point", node)
+
+    def ops(scale: tuple[Fraction, ...]) -> tuple[Operation, ...]:
+        return centred(scale, zero_point, quantiser.rounding)
+
+    return ctx.builder.quantise_by(symbol, ops, unbatched(quantiser.scale, len(symbol.shape), node), where(node))
 
 
 def constant_codes(values: Objects, quantiser: Quantiser, node: onnx.NodeProto) -> Quantised:
     """A quantised constant: the same chain as for activations, on exact numbers."""
-    scale = np.broadcast_to(quantiser.scale, np.broadcast_shapes(values.shape, quantiser.scale.shape))
-    values = np.broadcast_to(values, scale.shape)
-    out = [int(exact(quantiser.ops((s,)), v, 0)) for v, s in zip(values.reshape(-1), scale.reshape(-1), strict=True)]
+    values, scale, zero_point = np.broadcast_arrays(values, quantiser.scale, quantiser.zero_point)
+    if any(z.denominator != 1 for z in quantiser.zero_point.reshape(-1)):
+        raise InexpressibleError("a zero point is no integer", where=where(node), hint="use a symmetric quantiser")
+    flat = zip(values.reshape(-1), scale.reshape(-1), zero_point.reshape(-1), strict=True)
+    out = [int(exact(centred((s,), int(z), quantiser.rounding), v, 0)) for v, s, z in flat]
     return Quantised(codes=np.array(out, dtype=np.int64).reshape(scale.shape), scale=quantiser.scale)
 
 
@@ -125,7 +136,6 @@ def lower_trunc(ctx: Context, node: onnx.NodeProto) -> Symbol:
         raise InexpressibleError("a truncation with scales per channel", where=where(node))
     step = Fraction(scale.reshape(-1)[0])
     mode = rounding_mode(node, "FLOOR")
-    huge = 1 << 40
     if second:
         out_scale = Fraction(positive(ctx.exact(node, 4), node).reshape(-1)[0])
         power = Fraction(2) ** round(float(np.log2(float(out_scale / step))))
@@ -135,14 +145,14 @@ def lower_trunc(ctx: Context, node: onnx.NodeProto) -> Symbol:
     else:
         bits_in, bits = bit_width(ctx, node, 3), bit_width(ctx, node, 4)
         power, out_scale, zero_out = Fraction(2) ** (bits_in - bits), step, Fraction(zero_point)
-        lo, hi = -huge, huge
+        lo, hi = -HUGE, HUGE
     real = ctx.real(node)
     if zero_out.denominator != 1:
         raise InexpressibleError(
             "the truncated zero point is no integer", where=where(node), hint="use a symmetric quantiser"
         )
     ops = (
-        Affine(a=(1 / step,), b=(Fraction(zero_point),)), Round(mode=Mode.HALF_EVEN, lo=-huge, hi=huge),
+        Affine(a=(1 / step,), b=(Fraction(zero_point),)), Round(mode=Mode.HALF_EVEN, lo=-HUGE, hi=HUGE),
         Affine(a=(1 / power,), b=(Fraction(0),)), Round(mode=mode, lo=lo, hi=hi), Affine(a=(ONE,), b=(-zero_out,)),
     )  # fmt: skip
     return ctx.builder.quantise_by(real, lambda _: ops, fractions(np.array(out_scale, dtype=object)), where(node))
@@ -182,19 +192,19 @@ def lower_quantize_linear(ctx: Context, node: onnx.NodeProto) -> Symbol:
     """QuantizeLinear as a real value that holds stored codes; its DequantizeLinear makes it integers."""
     symbol = ctx.symbol(node.input[0])
     lo, hi = stored_range(ctx, node)
-    zero_point = one_integer(ctx, node, 2, "zero point", Fraction(0))
-    rounding = Round(mode=Mode.HALF_EVEN, lo=lo, hi=hi)
     if not isinstance(symbol, Real):
         values = symbol.exact()
         scale = per_axis(positive(ctx.exact(node, 1), node), node, values.ndim)
-        quantised = constant_codes(values, Quantiser(scale=scale, zero_point=zero_point, rounding=rounding), node)
-        return Const(array=quantised.codes + zero_point)
+        points = per_axis(ctx.exact(node, 2, Fraction(0)), node, values.ndim).astype(np.int64)
+        wide = Quantiser(scale=scale, zero_point=ones(0), rounding=Round(mode=Mode.HALF_EVEN, lo=-HUGE, hi=HUGE))
+        return Const(array=np.clip(constant_codes(values, wide, node).codes + points, lo, hi))
+    zero_point = one_integer(ctx, node, 2, "zero point", Fraction(0))
     scale = per_axis(positive(ctx.exact(node, 1), node), node, len(symbol.shape) + 1)
-    inverse = fractions(np.asarray(1 / scale, dtype=object))
-    moved = ctx.builder.affine(
-        symbol, unbatched(inverse, len(symbol.shape), node), fractions(np.array(zero_point)), where(node)
-    )
-    return ctx.builder.pointwise(moved, rounding, where(node))
+    inverse = unbatched(fractions(np.asarray(1 / scale, dtype=object)), len(symbol.shape), node)
+    steps = ctx.builder.affine(symbol, inverse, ones(0), where(node))
+    rounding = Round(mode=Mode.HALF_EVEN, lo=lo - zero_point, hi=hi - zero_point)  # rounds before the zero point
+    codes = ctx.builder.pointwise(steps, rounding, where(node))
+    return ctx.builder.pointwise(codes, Affine(a=(ONE,), b=(Fraction(zero_point),)), where(node))
 
 
 def lower_dequantize_linear(ctx: Context, node: onnx.NodeProto) -> Symbol:

@@ -8,7 +8,7 @@ every node it returns, and the record says over how many breakpoints.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from fractions import Fraction
 
@@ -373,6 +373,11 @@ def requantise(chain: Chain, x: Value, name: str, operand: str) -> Exact:
     channels = 1 if shared else x.shape[0]
     stairs = [staircase(chain, c, x.lo[c], x.hi[c], name) for c in range(channels)]
     fit = _best_fit(chain, stairs)
+    shift = _trailing_shift(chain)
+    if shift and (fit is None or fit.rows > 1):
+        inner = requantise(chain[:-1], x, f"{name}_code", operand)
+        if inner.record.form is Form.SHIFT:
+            return _shifted(inner, shift, name)
     breakpoints = sum(len(one.thresholds) for one in stairs)
     if fit is not None and fit.rows <= max(2, max(len(one.thresholds) for one in stairs)):
         proof = f"agrees at and just below all {breakpoints} breakpoints and at the interval's ends"
@@ -391,6 +396,26 @@ def requantise(chain: Chain, x: Value, name: str, operand: str) -> Exact:
         multiplier_bits=0, shift=0, proof=f"all {breakpoints} breakpoints found exactly",
     )  # fmt: skip
     return Exact(nodes=(_step_node(stairs, width, name, operand),), record=record)
+
+
+def _trailing_shift(chain: Chain) -> int:
+    """The odd integer that a chain adds after rounding half to even: it does not commute with the rounding."""
+    last, before = (chain[-1], chain[-2]) if len(chain) > 1 else (None, None)
+    if not isinstance(last, Affine) or not isinstance(before, Round) or before.mode is not Mode.HALF_EVEN:
+        return 0
+    odd = set(last.a) == {1} and len(last.b) == 1 and last.b[0].denominator == 1 and last.b[0] % 2 == 1
+    return int(last.b[0]) if odd else 0
+
+
+def _shifted(inner: Exact, shift: int, name: str) -> Exact:
+    """A requantiser followed by the addition of a constant."""
+    last = inner.nodes[-1]
+    assert isinstance(last, Requant)
+    move = Requant(
+        name=name, x=last.name, multiplier=Ints([1]), addend=Ints([shift]), shift=0,
+        lo=Ints(last.lo.array + shift), hi=Ints(last.hi.array + shift),
+    )  # fmt: skip
+    return Exact(nodes=(*inner.nodes, move), record=replace(inner.record, node=name))
 
 
 def _best_fit(chain: Chain, stairs: Sequence[Staircase]) -> Fit | None:

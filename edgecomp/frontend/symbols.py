@@ -56,7 +56,6 @@ class Real:
     posts: tuple[Post, ...] = ()
     source: str = ""
     source_shape: tuple[int, ...] = ()
-    softened: str = ""  # the softmax or sigmoid that ends the graph here, replaced by its argument
     integer: tuple[int, int] | None = field(default=None)  # interval of an integer graph input
 
 

@@ -85,7 +85,9 @@ class Input:
     """Host codes lo..hi of `shape`; the value inside is code - zero_point (or 2 * code - 1 when bipolar).
 
     `source` names the array of real data that the host quantises: code = clip(round((real - offset) / scale) +
-    zero_point, lo, hi), so that real = scale * (code - zero_point) + offset. `rounding` is the host's.
+    zero_point, lo, hi), so that real = scale * (code - zero_point) + offset. `rounding` is the host's: ROUND (half to
+    even), HALF_UP (half away from zero), HALF_DOWN (half to zero), FLOOR, CEIL, UP (away from zero), DOWN (to zero), or
+    SIGN for a bipolar code (real - offset >= 0); where `rounded_with_zero_point`, the zero point is added before it.
     """
 
     name: str
@@ -98,6 +100,7 @@ class Input:
     offset: Scale = (Fraction(0),)
     source: str = ""
     rounding: str = "ROUND"
+    rounded_with_zero_point: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

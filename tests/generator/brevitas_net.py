@@ -21,7 +21,7 @@ from tests.generator.draw import Draw
 from tests.generator.tape import Tape
 
 
-def requantised(tape: Tape, draw: Draw, style: Style, x: int) -> int:
+def requantised(tape: Tape, draw: Draw, style: Style, x: int, *, pool: bool = False) -> int:
     """Accumulator to code: perhaps batch norm before or after the activation, perhaps a max pool, a quantiser."""
     order = draw.weighted({"none": 5, "before": 4, "after": 1.5})
     if order == "before":
@@ -30,7 +30,7 @@ def requantised(tape: Tape, draw: Draw, style: Style, x: int) -> int:
         draw.tag("bn_after_act")
         x = batch_norm(tape, draw, tape.apply(draw.pick([nn.ReLU(), nn.LeakyReLU(0.125), nn.Tanh()]), x))
         return identity(tape, draw, style, x, max_bits=12)
-    if len(tape.shape(x)) > 2 and min(tape.shape(x)[2:]) >= 3 and draw.chance(0.15):
+    if pool and min(tape.shape(x)[2:]) >= 3 and draw.chance(0.25):
         draw.tag("pool_before_quantiser")
         x = max_pool(tape, draw, x)
     return activation(tape, draw, style, x)
@@ -51,7 +51,7 @@ def average_pool(tape: Tape, draw: Draw, style: Style, x: int) -> int:
     rank = len(tape.shape(x)) - 2
     zero_point = tape.values[x].zero_point if tape.is_quantised(x) else None
     usable = zero_point is not None and bool((zero_point == 0).all()) and float(tape.values[x].bit_width) > 1
-    if rank == 2 and usable and not style.qcdq and draw.chance(0.5):
+    if rank == 2 and usable and not style.qcdq and draw.chance(0.8):
         rounding = draw.pick(["FLOOR", "ROUND", "CEIL"])
         draw.tag("trunc_pool", f"trunc:{rounding}")
         bits = int(tape.values[x].bit_width)
@@ -66,7 +66,7 @@ def average_pool(tape: Tape, draw: Draw, style: Style, x: int) -> int:
 def spatial_block(tape: Tape, draw: Draw, style: Style, x: int) -> int:
     channels = tape.shape(x)[1]
     form = draw.weighted({
-        "conv": 5, "depthwise": 2, "groups": 1, "residual": 3, "eltwise": 1, "gate": 1, "excite": 1, "chunk": 2,
+        "conv": 5, "depthwise": 2, "groups": 3, "residual": 3, "eltwise": 1, "gate": 1, "excite": 1, "chunk": 3,
     })  # fmt: skip
     if form in ("groups", "chunk") and channels % 2:
         form = "conv"
@@ -86,9 +86,9 @@ def spatial_block(tape: Tape, draw: Draw, style: Style, x: int) -> int:
                 x = identity(tape, draw, style, x, channel=True)
             groups = {"depthwise": channels, "groups": 2}.get(form, 1)
             width = channels if form == "depthwise" else 2 * draw.whole(1, 2)
-            x = requantised(tape, draw, style, conv(tape, draw, style, x, width, groups=groups))
-    if min(tape.shape(x)[2:]) >= 3 and draw.chance(0.3):
-        x = max_pool(tape, draw, x) if draw.chance(0.5) else average_pool(tape, draw, style, x)
+            x = requantised(tape, draw, style, conv(tape, draw, style, x, width, groups=groups), pool=True)
+    if min(tape.shape(x)[2:]) >= 3 and draw.chance(0.4):
+        x = max_pool(tape, draw, x) if draw.chance(0.4) else average_pool(tape, draw, style, x)
     return x
 
 

@@ -172,7 +172,7 @@ def weight_options(draw: Draw, style: Style) -> dict[str, Any]:
     options["weight_quant"] = getattr(fixed_point if style.po2 else scaled_int, stem)
     if draw.chance(0.4) or bits == 2:
         options["weight_narrow_range"] = draw.chance(0.5)
-    if not style.qcdq and draw.chance(0.2):
+    if not style.qcdq and draw.chance(0.05):
         options["weight_float_to_int_impl_type"] = draw.pick(["FLOOR", "CEIL"])
         draw.tag("weight_rounding")
     return options

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from edgecomp.ir import Network, Requant, Rounding, Step
@@ -57,3 +59,63 @@ def _of_step(node: Step, x: Codes) -> Coverage:
         clipped += int(((at_or_below == 0) | (at_or_below == len(row))).sum())
         tied += int((at_or_below != below).sum())
     return Coverage(codes=x.size, clipped=clipped, tied=tied)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """The first code on which two executions disagree."""
+
+    sample: int
+    node: str
+    index: tuple[int, ...]
+    expected: int
+    got: int
+
+    def __str__(self) -> str:
+        return f"sample {self.sample}, {self.node}{list(self.index)}: expected {self.expected}, got {self.got}"
+
+
+def compare(expected: Mapping[str, Codes], got: Mapping[str, Codes]) -> tuple[Difference | None, int]:
+    """The first difference, in the order of `expected`, and how many codes differ; shapes must agree."""
+    first, total = None, 0
+    for name, want in expected.items():
+        have = got[name]
+        assert have.shape == want.shape, f"{name}: {have.shape} against {want.shape}"
+        places = np.argwhere(have != want)
+        total += len(places)
+        if first is None and len(places):
+            sample, *index = (int(v) for v in places[0])
+            place = (sample, *index)
+            first = Difference(
+                sample=sample, node=name, index=tuple(index), expected=int(want[place]), got=int(have[place])
+            )
+    return first, total
+
+
+def array_bytes(array: NDArray[np.generic]) -> bytes:
+    """An array as .npy, the same bytes for the same array."""
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def files(inputs: Mapping[str, Codes], expected: Mapping[str, Codes], labels: NDArray[np.generic]) -> dict[str, bytes]:
+    """golden/ of a bundle: path -> bytes."""
+    parts = {f"golden/inputs/{name}.npy": array_bytes(codes) for name, codes in inputs.items()}
+    parts |= {f"golden/expected/{name}.npy": array_bytes(codes) for name, codes in expected.items()}
+    return {**parts, "golden/labels.npy": array_bytes(labels)}
+
+
+def run_onnxruntime(model: onnx.ModelProto, inputs: Mapping[str, Codes]) -> dict[str, Codes]:
+    """The outputs of an integer ONNX graph in ONNX Runtime, graph optimisation off."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    names = [node.name for node in session.get_outputs()]
+    types = {"tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(int16)": np.int16, "tensor(int8)": np.int8,
+             "tensor(uint8)": np.uint8, "tensor(uint16)": np.uint16}  # fmt: skip
+    feed = {node.name: inputs[node.name].astype(types[node.type]) for node in session.get_inputs()}
+    return {name: np.asarray(y, dtype=np.int64) for name, y in zip(names, session.run(names, feed), strict=True)}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgecomp import __version__
-from edgecomp.errors import DiskError, UsageError
+from edgecomp.errors import DiskError, Problem, UsageError
 
 MANIFEST = "manifest.json"
 REPORTS = ("report.json", "report.txt", "report.html")
@@ -119,3 +119,18 @@ def check_output(out: Path) -> None:
             raise UsageError("the output folder is not empty and holds no edgecomp bundle", where=str(out), hint=hint)
     except OSError as error:
         raise _refused(out, error) from error
+
+
+def audit(folder: Path) -> tuple[Problem, ...]:
+    """The generated files that are gone or not as the manifest hashed them; UsageError where `folder` is no bundle."""
+    files = read_manifest(folder)
+    if files is None:
+        raise UsageError("is no bundle of edgecomp", where=str(folder), hint="name a folder that build has written")
+    problems = []
+    for name, digest in sorted(files.items()):
+        path = folder / name
+        if not path.is_file():
+            problems.append(Problem(what="is gone from the bundle", where=str(path), hint="build it again"))
+        elif hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+            problems.append(Problem(what="is not as it was built", where=str(path), hint="build it again"))
+    return tuple(problems)

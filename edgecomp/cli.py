@@ -1,0 +1,273 @@
+"""The command line: parse, call, print. The only place that ends the program."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+import click
+
+from edgecomp import __version__
+from edgecomp.errors import (
+    DiskError,
+    EdgecompError,
+    Exit,
+    InexpressibleError,
+    MismatchError,
+    Problem,
+    ToolError,
+    raise_all,
+)
+
+F = TypeVar("F", bound=Callable[..., None])
+FOLDER = click.Path(path_type=Path)
+
+BUG = "this is a bug of edgecomp; please report it with the model and the output of the same command with --debug"
+
+
+class _Talk:
+    """Progress, on stderr: each stage as it starts, with the seconds so far."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+
+    def stage(self, name: str) -> None:
+        say(f"[{time.monotonic() - self._start:6.1f} s] {name}")
+
+
+def say(text: str) -> None:
+    """Talk goes to stderr; whoever has closed it misses the talk, and the work goes on."""
+    with suppress(OSError):
+        click.echo(_printable(text), err=True)
+
+
+def deliver(text: str) -> None:
+    """Data goes to stdout. A reader that has gone is no failure; a full disk is."""
+    try:
+        click.echo(_printable(text).rstrip("\n"))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        sys.stdout = open("/dev/null", "w")  # noqa: SIM115  lives until the interpreter flushes stdout at its end
+    except OSError as error:
+        raise DiskError(f"cannot write to standard output: {error.strerror}") from error
+
+
+def _printable(text: str) -> str:
+    """`text` with control characters, which names in a model file may hold, shown as escapes."""
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+
+
+def common(command: F) -> F:
+    """Options of every command."""
+    keep = click.option("--debug", is_flag=True, expose_value=False, callback=_set_debug, help="Show tracebacks.")
+    return keep(command)
+
+
+def _set_debug(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    root = context.find_root()
+    root.meta["edgecomp.debug"] = wanted or root.meta.get("edgecomp.debug", False)
+
+
+settings_option = click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A build option; repeat.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="edgecomp")
+@common
+def cli() -> None:
+    """Trained, quantised classifiers into circuits and code that provably compute the same integers."""
+
+
+@cli.command()
+@click.argument("model", required=False, type=FOLDER, metavar="[MODEL or FOLDER]")
+@click.option("--target", metavar="NAME", help="A family such as fpga, or a part; see: edgecomp targets.")
+@click.option("--flow", metavar="NAME", help="How to build for the target, for instance hls.")
+@click.option("--out", type=FOLDER, metavar="DIR", help="The bundle's folder  [default: build/MODEL-TARGET]")
+@click.option("--data", type=FOLDER, metavar="FILE", help="An .npz file with inputs x and, optionally, targets y.")
+@settings_option
+@click.option("--synth", is_flag=True, help="Run the vendor's synthesis as well.")
+@click.option("--cosim", is_flag=True, help="Run the vendor's co-simulation as well.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report and the bundle's path as JSON.")
+@common
+def build(
+    model: Path | None,
+    target: str | None,
+    flow: str | None,
+    out: Path | None,
+    data: Path | None,
+    settings: tuple[str, ...],
+    synth: bool,
+    cosim: bool,
+    as_json: bool,
+) -> None:
+    """Build a bundle: sources, golden vectors that have just been run, and a report.
+
+    Without a model, the current folder's edgecomp.toml says what to build. The last line printed is the bundle's path.
+    """
+    from edgecomp import build as flows
+    from edgecomp.project import parse_settings
+    from edgecomp.report import plain, render
+
+    request = flows.BuildRequest(
+        model=model,
+        target=target,
+        flow=flow,
+        out=out,
+        data=data,
+        settings=parse_settings(settings),
+        synth=synth,
+        cosim=cosim,
+    )
+    result = flows.build(request, _Talk())
+    if as_json:
+        deliver(json.dumps({"bundle": str(result.folder), "report": plain(result.report)}, indent=1))
+    else:
+        deliver(f"{render(result.report)}\n{result.folder}")
+    if not result.report.verdict.fits:
+        problems = [Problem(what=reason, where=str(result.folder)) for reason in result.report.verdict.reasons]
+        raise MismatchError("the circuit does not fit its part", where=str(result.folder), problems=problems)
+
+
+@cli.command()
+@click.argument("model", type=FOLDER)
+@click.option("--target", required=True, metavar="NAME", help="A family such as fpga, or a part.")
+@settings_option
+@common
+def check(model: Path, target: str, settings: tuple[str, ...]) -> None:
+    """List everything that a target would refuse of a model, at once."""
+    from edgecomp import build as flows
+    from edgecomp.project import parse_settings
+
+    raise_all(InexpressibleError, flows.check(model, target, parse_settings(settings)))
+    deliver(f"{model}: nothing stands in the way of {target}")
+
+
+@cli.command()
+@click.argument("folder", type=FOLDER, metavar="DIR")
+@click.option("--locate", is_flag=True, help="Find the first layer whose codes differ.")
+@common
+def verify(folder: Path, locate: bool) -> None:
+    """Run a bundle's simulations again and hold every code against the golden ones."""
+    from edgecomp import build as flows
+    from edgecomp.bundle import audit
+
+    changed = audit(folder)
+    for problem in changed:
+        say(f"warning: {problem}")
+    deliver(flows.verify(folder, locate=locate, progress=_Talk()))
+    raise_all(MismatchError, changed)
+
+
+@cli.command()
+@click.argument("folders", nargs=-1, required=True, type=FOLDER, metavar="DIR...")
+@click.option("--json", "as_json", is_flag=True, help="Print the reports as JSON, by folder.")
+@common
+def report(folders: tuple[Path, ...], as_json: bool) -> None:
+    """Show the report of one bundle, or of several side by side."""
+    from edgecomp.report import plain, read_report, render, side_by_side
+
+    reports = {str(folder): read_report(folder) for folder in folders}
+    if as_json:
+        deliver(json.dumps({name: plain(found) for name, found in reports.items()}, indent=1))
+    elif len(reports) == 1:
+        deliver(render(next(iter(reports.values()))))
+    else:
+        deliver(side_by_side(reports))
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the targets as JSON, by name.")
+@common
+def targets(as_json: bool) -> None:
+    """List what can be built for."""
+    from edgecomp.project import families, load_target, target_names
+    from edgecomp.report import plain, table
+    from edgecomp.report.text import number
+
+    found = [load_target(name) for name in target_names()]
+    if as_json:
+        deliver(json.dumps({target.name: plain(target) for target in found}, indent=1))
+        return
+    defaults = {name: family for family, name in families().items()}
+    rows = [[t.name, f"default of {defaults[t.name]}" if t.name in defaults else "", t.part, number(t.clock_ns),
+             *(number(count) for count in (t.lut, t.ff, t.dsp, t.bram18)), t.description] for t in found]  # fmt: skip
+    deliver(table([["target", "", "part", "clock ns", "LUT", "FF", "DSP", "BRAM18", ""], *rows]))
+
+
+@cli.command()
+@common
+def doctor() -> None:
+    """Show which tools and packages are there, and how to get what is missing."""
+    from edgecomp.doctor import examine
+    from edgecomp.report import table
+
+    findings = examine()
+    deliver(table([["", "version", "used for"], *([f.name, f.version, f.used_for] for f in findings)]))
+    for finding in findings:
+        if finding.problem and not finding.required:
+            say(f"optional: {finding.problem}")
+    raise_all(ToolError, [finding.problem for finding in findings if finding.problem and finding.required])
+
+
+def entry() -> None:
+    """The program `edgecomp`."""
+    signal.signal(signal.SIGTERM, _terminate)
+    sys.exit(main(sys.argv[1:]))
+
+
+def _terminate(number: int, _: object) -> None:
+    """End by an exception, so that scratch folders and running tools are cleared away."""
+    raise SystemExit(128 + number)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command line; the exit code."""
+    context = None
+    try:
+        context = cli.make_context("edgecomp", list(arguments))
+        with context:
+            cli.invoke(context)
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    except (Exception, KeyboardInterrupt) as error:
+        if _debugging(context, arguments):
+            say(traceback.format_exc())
+        return _explain(error)
+    return Exit.DONE
+
+
+def _debugging(context: click.Context | None, arguments: Sequence[str]) -> bool:
+    """Whether --debug was given; before there is a context, whether the arguments name it."""
+    return bool(context.meta.get("edgecomp.debug")) if context else "--debug" in arguments
+
+
+def _explain(error: BaseException) -> Exit:
+    """Say what went wrong, in a line or two for each problem; the exit code that it stands for."""
+    match error:
+        case EdgecompError():
+            for problem in error.problems:
+                say(f"error: {problem}")
+            return error.exit_code
+        case click.ClickException():
+            with suppress(OSError):
+                error.show()
+            if isinstance(error, click.exceptions.NoSuchCommand) and not error.possibilities:
+                say(f"there are: {', '.join(sorted(cli.commands))}")
+            return Exit.USAGE
+        case KeyboardInterrupt() | click.Abort():
+            say("interrupted; nothing half-written is left")
+            return Exit.INTERRUPTED
+        case MemoryError():
+            say("error: out of memory\n  hint: give fewer samples with --data, or a smaller model")
+            return Exit.USAGE
+        case _:
+            text = str(error).partition("\n")[0]
+            say(f"internal error: {type(error).__name__}: {text}\n  hint: {BUG}")
+            return Exit.BUG

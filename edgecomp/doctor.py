@@ -1,0 +1,98 @@
+"""What edgecomp works with: which tools and packages are there, in which version, and how to get the others."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from importlib import metadata
+
+from edgecomp import tools
+from edgecomp.errors import Problem, ToolError
+
+_REQUIREMENT = re.compile(
+    r"(?P<name>[A-Za-z0-9._-]+)\s*(?P<wanted>[^;]*?)\s*(;\s*extra\s*==\s*[\"'](?P<extra>\w+)[\"'])?"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """An outside program: what needs it, how to get it, and the arguments that make it print its version."""
+
+    name: str
+    used_for: str
+    how_to_get: str
+    required: bool
+    version_arguments: tuple[str, ...] = ("--version",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One tool or package: its version, or what is wrong with it (then `problem` says how to mend it)."""
+
+    name: str
+    version: str
+    used_for: str
+    required: bool
+    problem: Problem | None = None
+
+
+TOOLS = (
+    Tool(
+        name="g++",
+        used_for="C simulation in every build --target fpga",
+        how_to_get="apt-get install g++",
+        required=True,
+    ),
+    Tool(
+        name="vitis-run",
+        used_for="build --synth and --cosim with Vitis HLS",
+        how_to_get="install AMD Vitis and source its settings64.sh",
+        required=False,
+    ),
+    Tool(
+        name="vivado_hls",
+        used_for="build --synth and --cosim with Vivado HLS",
+        how_to_get="install Vivado HLS (up to 2020.1) and source its settings64.sh",
+        required=False,
+        version_arguments=("-version",),
+    ),
+)
+
+
+def examine() -> tuple[Finding, ...]:
+    """Every tool, then every package that edgecomp or its extra `train` asks for."""
+    return (*(_tool(tool) for tool in TOOLS), *_packages())
+
+
+def _tool(tool: Tool) -> Finding:
+    problem, version = None, "missing"
+    try:
+        program = tools.need(tool.name, hint=tool.how_to_get)
+        version = f"{tools.version(program, tool.version_arguments)} at {program}"
+    except ToolError as error:
+        problem = error.problems[0]
+    return Finding(name=tool.name, version=version, used_for=tool.used_for, required=tool.required, problem=problem)
+
+
+def _packages() -> list[Finding]:
+    findings = []
+    for requirement in metadata.requires("edgecomp") or []:
+        parts = _REQUIREMENT.fullmatch(requirement)
+        assert parts, f"edgecomp asks for {requirement!r}"
+        if parts["extra"] in (None, "train"):
+            findings.append(_package(parts["name"], parts["wanted"], parts["extra"]))
+    return findings
+
+
+def _package(name: str, wanted: str, extra: str | None) -> Finding:
+    try:
+        version = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        version = "missing"
+    problem = None
+    if version == "missing" or (wanted.startswith("==") and version.partition("+")[0] != wanted[2:]):
+        what = "is missing" if version == "missing" else f"has version {version}, tested with {wanted[2:]}"
+        source = f"'.[{extra}]'" if extra else "."
+        problem = Problem(what=what, where=name, hint=f"in a checkout of edgecomp: pip install {source}")
+    used_for = f"training and export (extra {extra})" if extra else "everything"
+    return Finding(name=name, version=version, used_for=used_for, required=extra is None, problem=problem)

@@ -18,6 +18,7 @@ from edgecomp.oracle.rounding import Codes
 
 # Samples of one call where the file leaves the batch free.
 CHUNK_SAMPLES = 1024
+CAST = "__int32"
 
 
 def run_onnxruntime(model: onnx.ModelProto, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, Codes]:
@@ -42,8 +43,11 @@ def run_onnxruntime(model: onnx.ModelProto, inputs: Mapping[str, NDArray[Any]]) 
 def _with_outputs(model: onnx.ModelProto, graph: Graph, names: list[str]) -> bytes:
     opened = onnx.ModelProto()
     opened.CopyFrom(model)
-    known = {*graph.outputs, *(entry.name for entry in graph.inputs)}
-    opened.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
+    known = {entry.name for entry in graph.inputs}
+    for name in names:
+        if name not in known:  # a cast, because 4-bit tensors have no numpy type to come out as
+            opened.graph.node.append(onnx.helper.make_node("Cast", [name], [name + CAST], to=onnx.TensorProto.INT32))
+            opened.graph.output.append(onnx.helper.make_tensor_value_info(name + CAST, onnx.TensorProto.INT32, None))
     return bytes(opened.SerializeToString())
 
 
@@ -70,7 +74,9 @@ def _execute(content: bytes, graph: Graph, data: Mapping[str, Array], count: int
         for start in range(0, count, size):
             rows = size if graph.batch else min(size, count - start)
             index = np.minimum(np.arange(start, start + rows), count - 1)
-            parts.append(session.run(fetched, {name: value[index] for name, value in data.items()}))
+            parts.append(
+                session.run([name + CAST for name in fetched], {name: value[index] for name, value in data.items()})
+            )
     except refusals as error:
         raise ModelError(f"ONNX Runtime refuses it: {str(error).splitlines()[0]}", where="model") from error
     joined = {name: np.concatenate([part[place] for part in parts])[:count] for place, name in enumerate(fetched)}

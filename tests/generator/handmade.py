@@ -141,7 +141,7 @@ def _layer(b: Builder, draw: Draw, style: Style, x: str, form: str) -> str:
         case "groups":
             return conv(b, draw, style, x, 2 * draw.whole(1, 2), groups=2, same=small)
         case "pad":
-            return conv(b, draw, style, _padded(b, draw, x), draw.whole(2, 4))
+            return conv(b, draw, style, _padded(b, draw, style, x), draw.whole(2, 4))
         case "slice":
             return conv(b, draw, style, _sliced(b, draw, x), draw.whole(2, 4), same=True)
         case _:
@@ -194,13 +194,13 @@ def _sliced(b: Builder, draw: Draw, x: str) -> str:
     return _slice(b, x, start, stop, draw.pick([-1, b.values[x].ndim - 1]), step)
 
 
-def _padded(b: Builder, draw: Draw, x: str) -> str:
-    """Pad with zero, or with another exact value of the tensor."""
+def _padded(b: Builder, draw: Draw, style: Style, x: str) -> str:
+    """Pad with zero, or with another value of the tensor where that is exact in float32 (powers of two)."""
     draw.tag("pad")
     rank = b.values[x].ndim - 2
     pads = np.array([0, 0, *[draw.whole(0, 2)] * rank, 0, 0, *[draw.whole(0, 1)] * rank])
     value = np.float32(0)
-    if draw.chance(0.4):
+    if style.po2 and draw.chance(0.6):
         draw.tag("pad_code")
         value = draw.pick(list(np.unique(b.values[x])))
     return b.op("Pad", x, b.constant(pads), b.constant(value))

@@ -274,6 +274,7 @@ def step(growth: Growth, name: str) -> Node | None:
     rows = growth.shape(x)[0] if growth.chance(0.5) else 1
     count = growth.upto(1, 4) if growth.chance(0.5) else growth.upto(5, 255)
     pool = growth.data[x].reshape(-1)
+    count = min(count, len(np.unique(pool)))
     thresholds = np.sort(growth.rng.choice(pool, size=(rows, count)) + growth.rng.integers(0, 2, size=(rows, count)))
     if growth.chance(0.25):
         values = growth.rng.choice([-1, 1], size=(rows, count + 1))

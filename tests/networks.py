@@ -104,7 +104,7 @@ def add_input(growth: Growth, name: str) -> None:
         rounding = ROUNDINGS[growth.upto(0, 3)]
         source = "raw data/x:0" if growth.chance(0.3) else ""
         node = Input(name=name, shape=shape, lo=lo, hi=hi, zero_point=zero_point, scale=scale, rounding=rounding,
-                     source=source)  # fmt: skip
+                     source=source, rounded_with_zero_point=growth.chance(0.2))  # fmt: skip
     codes = input_codes(node, growth.rng, SAMPLES)
     value = 2 * codes - 1 if node.encoding is Encoding.BIPOLAR else codes - node.zero_point
     growth.keep(node, infer(node, {}), value)

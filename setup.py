@@ -7,6 +7,6 @@ DATA = ("targets", "hls")
 setup(
     packages=[*find_packages(include=["edgecomp", "edgecomp.*"]), *(f"edgecomp._data.{folder}" for folder in DATA)],
     package_dir={f"edgecomp._data.{folder}": folder for folder in DATA},
-    package_data={f"edgecomp._data.{folder}": ["**/*"] for folder in DATA},
+    package_data={"edgecomp._data.targets": ["*.toml"], "edgecomp._data.hls": ["*.h", "*.cpp"]},
     include_package_data=False,
 )

@@ -40,6 +40,7 @@ Bound = NDArray[
 ]  # object array of Python integers, one for each channel: no overflow before the verifier has looked
 
 MAX_BITS = 62
+MAX_ELEMENTS = 1 << 26  # of one value
 
 
 class NodeError(ValueError):
@@ -150,6 +151,7 @@ def window_shape(node: Windowed, x: Value, kernel: tuple[int, ...]) -> tuple[int
 
 def infer_input(node: Input) -> Value:
     require(len(node.shape) >= 1 and min(node.shape) >= 1, f"shape {node.shape} is empty")
+    require(math.prod(node.shape) <= MAX_ELEMENTS, f"shape {node.shape} holds more than {MAX_ELEMENTS} elements")
     require(node.lo <= node.hi, f"interval {node.lo}..{node.hi} is empty")
     require(all(scale > 0 for scale in node.scale), "a scale is not positive")
     lo, hi = node.lo - node.zero_point, node.hi - node.zero_point
@@ -261,6 +263,7 @@ def infer_pad(node: Pad, x: Value) -> Value:
         f"pads {node.pads} of shape {x.shape}",
     )
     shape = tuple(size + sum(pad) for size, pad in zip(x.shape, node.pads, strict=True))
+    require(math.prod(shape) <= MAX_ELEMENTS, f"shape {shape} holds more than {MAX_ELEMENTS} elements")
     constant = objects([node.value])
     (before, after), spatial = node.pads[0], any(pad != (0, 0) for pad in node.pads[1:])
     lo, hi = bounds(x)
@@ -331,10 +334,15 @@ def infer_table_dense(node: TableDense, x: Value) -> Value:
 
 def infer_max_pool(node: MaxPool, x: Value) -> Value:
     spatial = window_shape(node, x, node.kernel)
-    spans = [dilation * (kernel - 1) for dilation, kernel in zip(node.dilation, node.kernel, strict=True)]
-    never_empty = all(max(pad) <= span for pad, span in zip(node.pads, spans, strict=True))
-    require(never_empty, "padding as wide as the window leaves a maximum of nothing")
+    axes = zip(spatial, x.shape[1:], node.kernel, node.stride, node.pads, node.dilation, strict=True)
+    require(all(never_empty(*axis) for axis in axes), "padding as wide as the window leaves a maximum of nothing")
     return Value(shape=(x.shape[0], *spatial), lo=x.lo, hi=x.hi)
+
+
+def never_empty(count: int, size: int, kernel: int, stride: int, pad: tuple[int, int], dilation: int) -> bool:
+    """Whether every one of `count` windows along an axis of `size` places meets a place that is not padding."""
+    starts = (window * stride - pad[0] for window in range(count))
+    return all(any(0 <= start + tap * dilation < size for tap in range(kernel)) for start in starts)
 
 
 def infer_sum_pool(node: SumPool, x: Value) -> Value:

@@ -1,0 +1,284 @@
+"""The whole flow: model in, bundle out, every code held against the interpreter before anything is written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from edgecomp import golden, interp, oracle, vectors
+from edgecomp.backends import BACKENDS
+from edgecomp.backends.hls.testbench import vector_files
+from edgecomp.bundle import Bundle, check_output, read_manifest
+from edgecomp.check import Agreement, against_source
+from edgecomp.contract import contract, quantise_input, real_output
+from edgecomp.data import Data, check_targets, decide_task, load_data
+from edgecomp.errors import InexpressibleError, MismatchError, Problem, UsageError, raise_all
+from edgecomp.export import from_onnx, to_onnx
+from edgecomp.frontend import Lowered, load, read
+from edgecomp.ir import Network, Output
+from edgecomp.ir.text import dump
+from edgecomp.project import Task, find_project, load_target, nearest, parse_task
+from edgecomp.report import Report, render, to_json
+from edgecomp.report.fill import Findings, fill
+from edgecomp.simulate import locate_hls, verify_hls
+from edgecomp.vectors import Vectors
+
+Codes = NDArray[np.int64]
+
+FLOWS = ("hls",)
+OWN_SETTINGS = ("head", "seed", "task", "vectors")
+
+
+class Progress(Protocol):
+    def stage(self, name: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildRequest:
+    """What the user asks for; None where the project file or a default says."""
+
+    model: Path | None
+    target: str | None
+    flow: str | None
+    out: Path | None
+    data: Path | None
+    settings: Mapping[str, str]
+    synth: bool = False
+    cosim: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Clock:
+    """Wall seconds of the stages so far; tells `progress` of each as it starts."""
+
+    progress: Progress
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        self.progress.stage(name)
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A model as read: its Network with the head asked for, and the source graph where it is not integer already."""
+
+    path: Path
+    content: onnx.ModelProto
+    lowered: Lowered | None
+    network: Network
+
+
+def read_model(path: Path) -> Model:
+    """A quantised ONNX model, an integer one of ours, or a bundle's folder."""
+    file = path / "model" / "model.int.onnx" if path.is_dir() else path
+    content = load(file)
+    network = from_onnx(content)
+    if network is not None:
+        return Model(path=file, content=content, lowered=None, network=network)
+    lowered = read(content)
+    return Model(path=file, content=content, lowered=lowered, network=lowered.network)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildResult:
+    """The written bundle's folder and its report."""
+
+    folder: Path
+    report: Report
+
+
+def flow_of(flow: str | None) -> str:
+    if flow is not None and flow not in FLOWS:
+        raise UsageError(f"there is no flow {flow}", where="--flow", hint=nearest(flow, FLOWS))
+    return flow or FLOWS[0]
+
+
+def number_of(settings: Mapping[str, str], key: str, default: int, most: int) -> int:
+    text = settings.get(key, str(default))
+    if not (text.isascii() and text.isdecimal() and int(text) <= most):
+        raise UsageError(f"{key} cannot be {text}", where=f"--set {key}", hint=f"give an integer from 0 to {most}")
+    return int(text)
+
+
+def split_settings(settings: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """(the flow's own settings, the back end's)."""
+    own = {key: value for key, value in settings.items() if key in OWN_SETTINGS}
+    return own, {key: value for key, value in settings.items() if key not in own}
+
+
+def check(model: Path, target: str, settings: Mapping[str, str]) -> tuple[Problem, ...]:
+    """Everything that the front end or the target's back end would refuse, at once."""
+    part = load_target(target)
+    backend = BACKENDS[flow_of(None)]
+    options = backend.parse(split_settings(settings)[1])
+    project = find_project(model)
+    try:
+        network = read_model(project.model).network
+    except InexpressibleError as error:
+        return error.problems
+    return tuple(backend.check(network, part, options))
+
+
+def build(request: BuildRequest, progress: Progress) -> BuildResult:
+    """Run the flow and write the bundle; nothing is written unless every execution agreed on every code."""
+    clock = Clock(progress=progress)
+    project = find_project(request.model)
+    settings = {**project.options, **request.settings}
+    own, rest = split_settings(settings)
+    target = load_target(request.target or project.target or "fpga")
+    backend = BACKENDS[flow_of(request.flow)]
+    options = backend.parse(rest)
+    out = request.out or Path("build") / f"{project.name}-{target.name}"
+    check_output(out)
+    with clock.stage("reading the model and making it integer"):
+        model = read_model(project.model)
+        raise_all(InexpressibleError, backend.check(model.network, target, options))
+    with clock.stage("reading the data and making vectors"):
+        path = request.data or project.data
+        data = None if path is None else load_data(path, {n.source or n.name: n.shape for n in model.network.inputs})
+        task = task_of(own, project.task, data, model.network, path)
+        made = make_vectors(model, data, own)
+    with clock.stage("comparing with the source at every quantiser"):
+        agreement = compare_with_source(model, made)
+    with clock.stage("running the integer model in ONNX Runtime"):
+        expected = interp.outputs(model.network, made.inputs)
+        exported = to_onnx(model.network)
+        same("ONNX Runtime", expected, golden.run_onnxruntime(exported, made.inputs))
+    with clock.stage("writing the project"):
+        legal = backend.legalize(model.network, target, options)
+        same("the legalised network", expected, interp.outputs(legal, made.inputs))
+        files = backend.emit(legal, target, options).merge(vector_files(legal, made.inputs, expected))
+        estimate = backend.estimate(legal, target, options)
+    with clock.stage("compiling and running the C simulation"), tempfile.TemporaryDirectory() as scratch:
+        files.spill(Path(scratch))
+        verify_hls(Path(scratch))
+    labels = np.zeros(0, dtype=np.int64) if data is None or data.y is None else data.y
+    files = files.merge(Bundle(files=golden.files(made.inputs, expected, labels)))
+    files = files.merge(model_files(model.network, exported, task, len(labels)))
+    report = fill(
+        Findings(model=model.path, lowered=model.lowered, network=model.network, target=target, task=task,
+                 labels=labels, vectors=made, expected=expected, agreement=agreement,
+                 quantised=quantised_outputs(model, made), estimate=estimate, seconds=dict(clock.seconds))
+    )  # fmt: skip
+    reports = Bundle(files={"report.json": to_json(report).encode(), "report.txt": render(report).encode()})
+    hashes = {"model": _sha(project.model), "data": _sha(path), "options": _options(settings)}
+    with clock.stage("writing the bundle"):
+        folder = files.merge(reports).write(out, hashes=hashes)
+    return BuildResult(folder=folder, report=report)
+
+
+def task_of(
+    own: Mapping[str, str], stated: Task | None, data: Data | None, network: Network, path: Path | None
+) -> Task:
+    """The task, its targets checked; UsageError for a head that is not there."""
+    outputs = network.values()[network.outputs[0].name].size
+    head = own.get("head", "logits")
+    if head != "logits":
+        raise UsageError(f"head cannot be {head}", where="--set head", hint="logits is what this flow gives")
+    task = decide_task(parse_task(own["task"], where="--set task") if "task" in own else stated, data, outputs)
+    if data is not None:
+        check_targets(data, task, outputs, where=str(path))
+    return task
+
+
+def make_vectors(model: Model, data: Data | None, own: Mapping[str, str]) -> Vectors:
+    """Host codes: the user's data quantised, then corners and random ones."""
+    seed, count = number_of(own, "seed", 0, 1 << 31), number_of(own, "vectors", 256, 1 << 20)
+    if data is None:
+        return vectors.make(model.network, None, seed=seed, count=max(count, 100))
+    codes = {node.name: quantise_input(node, data.x[node.source or node.name]) for node in model.network.inputs}
+    return vectors.make(model.network, codes, seed=seed, count=max(count, 100))
+
+
+def real_inputs(model: Model, made: Vectors) -> dict[str, NDArray[np.float64]]:
+    """Real data whose host codes are the vectors: the centre of each code."""
+    reals = {}
+    for node in model.network.inputs:
+        end = Output(
+            name=node.name,
+            x="",
+            zero_point=node.zero_point,
+            encoding=node.encoding,
+            scale=node.scale,
+            offset=node.offset,
+        )
+        reals[node.source or node.name] = real_output(end, made.inputs[node.name])
+    return reals
+
+
+def compare_with_source(model: Model, made: Vectors) -> Agreement | None:
+    """The source graph on every vector, each of its quantisers compared; None for a model that is integer already."""
+    return None if model.lowered is None else against_source(model.content, model.lowered, real_inputs(model, made))
+
+
+def quantised_outputs(model: Model, made: Vectors) -> Mapping[str, NDArray[np.float64]] | None:
+    """The source's own real outputs on the user's vectors, under the network's names."""
+    if model.lowered is None or not made.n_user:
+        return None
+    reals = {name: values[: made.n_user] for name, values in real_inputs(model, made).items()}
+    trace = oracle.run(model.content, reals)
+    return {name: trace.outputs[tensor] for name, tensor in model.lowered.finals.items()}
+
+
+def same(execution: str, expected: Mapping[str, Codes], got: Mapping[str, Codes]) -> None:
+    """MismatchError naming the first difference, unless every code is equal."""
+    first, count = golden.compare(expected, got)
+    if first is not None:
+        raise MismatchError(f"{execution} differs in {count} codes, first {first}", where=first.node,
+                            hint="this is a fault of edgecomp: please report it with the model")  # fmt: skip
+
+
+def model_files(network: Network, exported: onnx.ModelProto, task: Task, n_labelled: int) -> Bundle:
+    """model/ and the contract."""
+    ends = contract(network, task=task.value, head="logits", n_labelled=n_labelled)
+    return Bundle(
+        files={
+            "model/model.int.onnx": exported.SerializeToString(deterministic=True),
+            "model/network.txt": dump(network).encode(),
+            "io_contract.json": (json.dumps(ends, indent=1) + "\n").encode(),
+        }
+    )
+
+
+def _sha(path: Path | None) -> str:
+    if path is None:
+        return ""
+    file = path / "model" / "model.int.onnx" if path.is_dir() else path
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _options(settings: Mapping[str, str]) -> str:
+    return hashlib.sha256(json.dumps(dict(settings), sort_keys=True).encode()).hexdigest()
+
+
+def verify(folder: Path, *, locate: bool, progress: Progress) -> str:
+    """Run a bundle's simulations again; MismatchError with what the testbench says where one fails."""
+    if read_manifest(folder) is None:
+        raise UsageError("this folder is no bundle of edgecomp", where=str(folder))
+    progress.stage("compiling and running the C simulation")
+    model = read_model(folder)
+    inputs = {node.name: np.load(folder / "golden" / "inputs" / f"{node.name}.npy") for node in model.network.inputs}
+    if not locate:
+        return verify_hls(folder)
+    found = locate_hls(folder, model.network, inputs)
+    if found is None:
+        return f"{folder}: no layer differs from the interpreter"
+    raise MismatchError(
+        f"sample {found.sample}, {found.node}{list(found.index)}: expected {found.expected}, got {found.got}",
+        where=found.node, hint="this is the first layer that differs",
+    )  # fmt: skip

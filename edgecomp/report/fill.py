@@ -1,0 +1,218 @@
+"""The Report of a build from what its stages found."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecomp import __version__
+from edgecomp.backends.estimate import Estimate
+from edgecomp.check import Agreement as SourceAgreement
+from edgecomp.contract import real_output
+from edgecomp.frontend import Lowered
+from edgecomp.ir import Network
+from edgecomp.project import FpgaTarget, Task
+from edgecomp.report.figures import Figure, Source
+from edgecomp.report.model import (
+    Accuracy,
+    Agreement,
+    Latency,
+    Layer,
+    ModelFacts,
+    NearTie,
+    Report,
+    Requantiser,
+    Resource,
+    Stage,
+    TargetFacts,
+    ToolVersion,
+    Verdict,
+    measured,
+)
+from edgecomp.vectors import Vectors
+
+Reals = NDArray[np.float64]
+MAX_TIES = 20
+PACKAGES = ("hls4ml", "numpy", "onnx", "onnxruntime")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """What the stages of a build found."""
+
+    model: Path
+    lowered: Lowered | None
+    network: Network
+    target: FpgaTarget
+    task: Task
+    labels: NDArray[np.generic]
+    vectors: Vectors
+    expected: Mapping[str, NDArray[np.int64]]
+    agreement: SourceAgreement | None
+    quantised: Mapping[str, Reals] | None
+    estimate: Estimate
+    seconds: Mapping[str, float]
+
+
+def fill(found: Findings) -> Report:
+    """One report; it stands only for builds in which every execution agreed."""
+    resources = resources_of(found)
+    reasons = tuple(f"{r.used.value} {r.name} of {r.available.value}" for r in resources if _exceeds(r))
+    total = found.estimate.total
+    return Report(
+        model=model_facts(found),
+        target=TargetFacts(name=found.target.name, part=found.target.part, flow="hls", clock=total["clock_ns"]),
+        verdict=Verdict(exact=True, fits=not reasons, reasons=reasons),
+        latency=Latency(cycles=total["cycles"], time=total["ns"], initiation_interval=total["initiation_interval"]),
+        resources=resources,
+        totals={name: figure for name, figure in total.items() if name not in SHOWN},
+        accuracy=accuracies(found),
+        golden=agreements(found),
+        near_tie_count=measured(len(_ties(found)), "codes", "codes where float and exact arithmetic differ"),
+        near_ties=tuple(_ties(found)[:MAX_TIES]),
+        layers=tuple(Layer(name=c.node, kind=c.kind, figures=c.figures) for c in found.estimate.layers),
+        requantisers=requantisers(found.lowered),
+        stages=tuple(Stage(name=n, time=measured(round(s, 3), "s", "wall clock")) for n, s in found.seconds.items()),
+        tools=tools(),
+        notes=() if found.lowered is None else found.lowered.notes,
+    )
+
+
+RESOURCES = ("lut", "ff", "dsp", "bram18")
+SHOWN = ("clock_ns", "cycles", "ns", "initiation_interval", *RESOURCES)
+
+
+def _exceeds(resource: Resource) -> bool:
+    used, available = resource.used.value, resource.available.value
+    assert isinstance(used, int | float)
+    assert isinstance(available, int | float)
+    return used > available
+
+
+def resources_of(found: Findings) -> tuple[Resource, ...]:
+    """The estimate of each resource beside what the part holds."""
+    out = []
+    for name in RESOURCES:
+        if name in found.estimate.total:
+            held = int(getattr(found.target, name))
+            available = Figure(value=held, unit=name.upper(), source=Source.TOOL, method=found.target.source)
+            out.append(Resource(name=name.upper(), used=found.estimate.total[name], available=available))
+    return tuple(out)
+
+
+def model_facts(found: Findings) -> ModelFacts:
+    values = found.network.values()
+    forms = {"qonnx": "QONNX", "qdq": "QDQ"}
+    ends = [
+        tuple(f"{n.name}: {'x'.join(map(str, values[n.name].shape))} codes of {values[n.name].bits} bits" for n in side)
+        for side in (found.network.inputs, found.network.outputs)
+    ]
+    return ModelFacts(
+        name=found.model.name, form=forms[found.lowered.dialect] if found.lowered else "integer ONNX",
+        sha256=hashlib.sha256(found.model.read_bytes()).hexdigest(), task=found.task.value, head="logits",
+        inputs=ends[0], outputs=ends[1],
+    )  # fmt: skip
+
+
+def agreements(found: Findings) -> tuple[Agreement, ...]:
+    samples = found.vectors.samples
+    codes = sum(v.size for v in found.expected.values())
+    rows = [("interpreter and ONNX Runtime (integer graph)", codes), ("interpreter and g++ C simulation", codes)]
+    out = [
+        Agreement(
+            execution=name, samples=measured(samples, "samples", "compared"),
+            codes=measured(count, "codes", "compared"),
+            differences=measured(0, "codes", "counted; a build with any stops"),
+        )
+        for name, count in rows
+    ]  # fmt: skip
+    if found.agreement is not None:
+        own = found.agreement
+        out.insert(
+            0,
+            Agreement(
+                execution=f"interpreter and source graph at {own.quantisers} quantisers",
+                samples=measured(own.samples, "samples", "compared"), codes=measured(own.codes, "codes", "compared"),
+                differences=measured(0, "codes", "against exact arithmetic; a build with any stops"),
+            ),
+        )  # fmt: skip
+    return tuple(out)
+
+
+def _ties(found: Findings) -> list[NearTie]:
+    if found.agreement is None:
+        return []
+    return [
+        NearTie(quantiser=t.tensor, sample=t.sample, index=t.index,
+                distance=measured(t.distance, "code units", "exact arithmetic"))
+        for t in (*found.agreement.float64_ties, *found.agreement.float32_ties)
+    ]  # fmt: skip
+
+
+def requantisers(lowered: Lowered | None) -> tuple[Requantiser, ...]:
+    records = () if lowered is None else lowered.records
+    return tuple(
+        Requantiser(name=r.node, form=f"{r.form.value}, {r.rounding.value}",
+                    multiplier_bits=measured(r.multiplier_bits, "bits", "widest multiplier found"), proof=r.proof)
+        for r in records
+    )  # fmt: skip
+
+
+def tools() -> tuple[ToolVersion, ...]:
+    versions = [ToolVersion(name=name, version=importlib.metadata.version(name)) for name in PACKAGES]
+    return (ToolVersion(name="edgecomp", version=__version__), *versions)
+
+
+# ---- accuracy -------------------------------------------------------------------------------------------------------
+
+
+def accuracies(found: Findings) -> tuple[Accuracy, ...]:
+    """The quantised source and the integer network on the labelled vectors."""
+    count = len(found.labels)
+    if not count:
+        return ()
+    node = found.network.outputs[0]
+    integer = real_output(node, found.expected[node.name][:count])
+    stages = [("integer", integer)]
+    if found.quantised is not None:
+        stages.insert(0, ("quantised", found.quantised[node.name][:count]))
+    out, before = [], None
+    for stage, outputs in stages:
+        metrics = metrics_of(found, outputs.reshape(count, -1))
+        flips = None
+        if found.task is Task.CLASSES:
+            decided = classes(outputs.reshape(count, -1))
+            if before is not None:
+                flips = measured(int((decided != before).sum()), "samples", "classes unlike the stage before")
+            before = decided
+        out.append(Accuracy(stage=stage, metrics=metrics, flips=flips))
+    return tuple(out)
+
+
+def classes(outputs: Reals) -> NDArray[np.int64]:
+    """The decided class: the greatest output, the lowest index among ties; the sign of a single one."""
+    if outputs.shape[1] == 1:
+        return (outputs[:, 0] > 0).astype(np.int64)
+    return np.asarray(outputs.argmax(axis=1), dtype=np.int64)
+
+
+def metrics_of(found: Findings, outputs: Reals) -> dict[str, Figure]:
+    count = len(outputs)
+    if found.task is Task.CLASSES:
+        right = float((classes(outputs) == found.labels).mean())
+        return {"accuracy": measured(right, "fraction", f"{count} labelled samples")}
+    error = outputs - np.asarray(found.labels, dtype=np.float64).reshape(count, -1)
+    kept = np.abs(error) < 30
+    rms = float(np.sqrt((error**2).mean()))
+    near = float(np.sqrt((error[kept] ** 2).mean())) if kept.any() else rms
+    return {
+        "rms": measured(rms, "target units", f"root mean square over {count} labelled samples"),
+        "rms_below_30": measured(near, "target units", "root mean square of the differences below 30"),
+        "kept": measured(float(kept.mean()), "fraction", "differences below 30"),
+    }

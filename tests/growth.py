@@ -113,8 +113,8 @@ class Growth:
         return self.ints(lo, hi, channels if self.chance(0.5) else 1)
 
     def weight(self, *shape: int) -> Ints:
-        """Weights of 1 to 8 bits (up to 20 where values may grow), with zeros."""
-        bits = self.upto(8, 20) if self.wide and self.chance(0.5) else self.upto(1, 8)
+        """Weights of 1 to 8 bits (up to 30 where values may grow), with zeros."""
+        bits = self.upto(12, 30) if self.wide and self.chance(0.5) else self.upto(1, 8)
         lo, hi = (-1, 1) if bits == 1 else (-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
         dense = self.rng.integers(lo, hi, size=shape, endpoint=True)
         return Ints(np.where(self.rng.random(shape) < 0.2, 0, dense))

@@ -13,6 +13,7 @@ from edgecomp.golden import coverage
 from edgecomp.ir import (
     Encoding,
     Input,
+    Mul,
     Network,
     Node,
     Output,
@@ -71,7 +72,7 @@ def grow(rng: np.random.Generator, allowed: frozenset[type[Node]]) -> Growth:
     for number in range(growth.upto(1, 3)):
         add_input(growth, f"in{number}")
     kinds = [kind for kind in PROPOSALS if kind in allowed]
-    weights = np.array([WEIGHTS.get(kind, 1.0) for kind in kinds])
+    weights = np.array([WEIGHTS.get(kind, 1.0) * (4 if growth.wide and kind is Mul else 1) for kind in kinds])
     wanted, tries = growth.upto(4, 14), 0
     while growth.interior < wanted and tries < 20 * wanted and kinds:
         kind = kinds[int(rng.choice(len(kinds), p=weights / weights.sum()))]

@@ -230,6 +230,7 @@ def infer_concat(node: Concat, xs: Sequence[Value]) -> Value:
 
 def move(x: Value, act: Callable[[NDArray[Any]], NDArray[Any]]) -> Value:
     """The Value after a data movement, found by moving each element's channel number."""
+    require(x.size <= MAX_ELEMENTS, f"shape {x.shape} holds more than {MAX_ELEMENTS} elements")
     channels = np.broadcast_to(np.arange(x.shape[0]).reshape(-1, *[1] * (len(x.shape) - 1)), x.shape)
     moved = act(channels)
     rows = [np.unique(row) for row in moved.reshape(moved.shape[0], -1)]

@@ -1,179 +1,203 @@
-"""Latency and resources of a fully parallel circuit before synthesis: a model, and each figure says which.
+"""Latency, initiation interval and resources of an HLS build before synthesis; every figure is an estimate.
 
-Constant products are shift-adds in canonical signed digits, sums are balanced adder trees, an adder of w bits takes w
-LUTs (one carry bit a LUT, UG574), and a level of logic takes LEVEL_NS with its routing. Registers stand between stages
-of as many levels as fit the clock. The vendor's tools do not run here, so none of this is a measurement.
+Parallel circuits: levels are chained along the longest path, and a register is put where the next level would not end
+within the clock less its uncertainty, as an HLS scheduler does; the last result is registered as well. Streams: layers
+do not overlap, so their cycles are an upper bound. See `cost` for areas.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edgecomp.backends.estimate import Estimate, LayerCost
-from edgecomp.backends.hls.options import HlsOptions
-from edgecomp.ir import (
-    Add,
-    ArgMax,
-    Conv,
-    Dense,
-    MaxPool,
-    Mul,
-    Network,
-    Node,
-    Requant,
-    Rounding,
-    Step,
-    SumPool,
-    TableDense,
-    Value,
-    operands,
-)
+from edgecomp.backends.hls.cost import Cost, cost
+from edgecomp.backends.hls.options import HlsOptions, Io, Strategy, Vendor
+from edgecomp.ir import ArgMax, Conv, Dense, MaxPool, Network, Node, SumPool, operands
 from edgecomp.project import FpgaTarget
 from edgecomp.report.figures import Figure, Source
 
-LEVEL_NS = 1.0  # carry chain of some 16 bits with its routing on UltraScale+ at speed grade -2; a round number
-MARGIN = 0.875  # of the clock period, as Vitis HLS leaves 12.5 % for clock uncertainty by default (27 % in later ones)
-METHOD = "parallel shift-add model: signed-digit products, balanced adder trees, one LUT a carry bit"
-PIPELINE = f"levels of logic of {LEVEL_NS} ns in {MARGIN} of the clock period, a register after each full stage"
+BRAM_BITS_WIDE = 36
+
+# The part of the clock period that hls4ml's projects leave to the HLS tool: `set clock_uncertainty` of project.tcl.
+USABLE_CLOCK = {Vendor.VITIS: 0.73, Vendor.VIVADO: 0.875}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
-    """What one layer takes: products that are no shift, adder bits, constant bits, levels of logic on its path."""
+class Delay:
+    """Of one level of n bits: base_ns + n * per_bit_ns, local routing included. A model, not a vendor's figure."""
 
-    multipliers: int = 0
-    adder_bits: int = 0
-    weight_bits: int = 0
-    levels: int = 0
+    family: str
+    base_ns: float
+    per_bit_ns: float
 
-
-def signed_digits(values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Non-zero digits of each integer's canonical signed-digit form: bits of 3v xor v, halved away."""
-    wide = np.abs(values).astype(object)
-    return np.array([((3 * int(v)) ^ int(v)).bit_count() for v in wide.reshape(-1)], dtype=np.int64).reshape(
-        values.shape
-    )
+    def of(self, bits: int) -> float:
+        return self.base_ns + bits * self.per_bit_ns
 
 
-def _linear(weight: NDArray[np.int64], places: int, value: Value) -> Cost:
-    rows = np.abs(weight).reshape(len(weight), -1)
-    digits = signed_digits(rows).sum(axis=1)
-    adders = int(np.maximum(digits - 1, 0).sum())
-    products = int(((rows & (rows - 1)) != 0).sum())
-    bits = int(sum(int(v).bit_length() for v in rows.reshape(-1)))
-    return Cost(
-        multipliers=products * places, adder_bits=adders * places * value.bits, weight_bits=bits,
-        levels=math.ceil(math.log2(max(2, int(digits.max()) + 1))),
-    )  # fmt: skip
+# One LUT and one short net, then the carry chain. Chosen so that chained schedules come out near published ones: the
+# muon trigger's 8-bit network takes 11 clocks of 6.25 ns on UltraScale+. 7 series are some 2.5 times slower a level.
+ULTRASCALE = Delay(family="UltraScale+", base_ns=0.75, per_bit_ns=0.01)
+SERIES_7 = Delay(family="7 series", base_ns=1.7, per_bit_ns=0.03)
 
 
-def _requant(node: Requant, value: Value, x: Value) -> Cost:
-    digits = int(signed_digits(node.multiplier.array).max())
-    extra = 2 if node.rounding is Rounding.HALF_EVEN else 1 if any(node.addend.array) else 0
-    rows = max(0, digits - 1) + extra + 1
-    hard = int(digits > 1) * value.size
-    return Cost(
-        multipliers=hard, adder_bits=rows * value.size * max(value.bits, x.bits // 2),
-        levels=1 + math.ceil(math.log2(max(1, digits) + extra)),
-    )  # fmt: skip
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """When a value is there: the clock cycle, and the ns into it."""
+
+    cycle: int = 0
+    ns: float = 0.0
 
 
-def _step(node: Step, value: Value, x: Value) -> Cost:
-    count = node.thresholds.shape[1]
-    lookups = math.ceil((1 << x.bits) / 64) * value.bits if x.bits <= 12 else count * x.bits
-    return Cost(adder_bits=value.size * lookups, weight_bits=node.thresholds.array.size * x.bits,
-                levels=1 + math.ceil(math.log2(max(2, count)) / 3))  # fmt: skip
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timed:
+    """One node's schedule: cycles it adds after its latest operand, register bits, and its own initiation interval."""
 
-
-def cost(node: Node, values: Mapping[str, Value]) -> Cost:
-    """The model's cost of one node; data movement is wires."""
-    value = values[node.name]
-    xs = [values[name] for name in operands(node)]
-    places = value.size // value.shape[0]
-    match node:
-        case Dense() | Conv():
-            return _linear(node.weight.array, places, value)
-        case Requant():
-            return _requant(node, value, xs[0])
-        case Step():
-            return _step(node, value, xs[0])
-        case Add():
-            digits = int(signed_digits(node.p.array).max() + signed_digits(node.q.array).max())
-            levels = math.ceil(math.log2(max(2, digits)))
-            return Cost(adder_bits=max(1, digits - 1) * value.size * value.bits, levels=levels)
-        case Mul():
-            rows = min(xs[0].bits, xs[1].bits)
-            levels = 1 + math.ceil(math.log2(max(2, rows)))
-            return Cost(multipliers=value.size, adder_bits=rows * value.size * value.bits, levels=levels)
-        case MaxPool() | SumPool():
-            taps = math.prod(node.kernel)
-            return Cost(adder_bits=(taps - 1) * value.size * value.bits * (2 if isinstance(node, MaxPool) else 1),
-                        levels=math.ceil(math.log2(max(1, taps))))  # fmt: skip
-        case TableDense():
-            lookups = math.ceil(node.tables.shape[2] / 64) * node.tables.array.shape[0] * node.tables.shape[1]
-            return Cost(adder_bits=lookups * value.bits * 2, weight_bits=node.tables.array.size * value.bits,
-                        levels=1 + math.ceil(math.log2(max(2, node.tables.shape[1]))))  # fmt: skip
-        case ArgMax():
-            return Cost(adder_bits=2 * xs[0].size * xs[0].bits, levels=2 * math.ceil(math.log2(max(2, xs[0].size))))
-        case _:
-            return Cost()
-
-
-def _figure(value: float, unit: str, method: str = METHOD) -> Figure:
-    return Figure(value=value, unit=unit, source=Source.ESTIMATE, method=method)
+    cycles: int
+    ff: int
+    interval: int
 
 
 def estimate(network: Network, target: FpgaTarget, options: HlsOptions) -> Estimate:
-    """Figures per layer and in total for a parallel circuit at the target's clock."""
+    """Per layer and in total; the totals also hold the initiation interval, the latency and whether it all fits."""
     values = network.values()
+    costs = {node.name: cost(node, values) for node in network.nodes}
     clock = options.clock_ns or target.clock_ns
-    per_stage = max(1, math.floor(clock * MARGIN / LEVEL_NS))
-    depth: dict[str, int] = {}
-    layers, costs = [], []
+    delay = SERIES_7 if target.part.startswith("xc7") else ULTRASCALE
+    usable = clock * USABLE_CLOCK[options.vendor]
+    timed, cycles = _schedule(network, costs, options, delay, usable)
+    layers = []
     for node in network.nodes:
-        one = cost(node, values)
-        depth[node.name] = max((depth[name] for name in operands(node)), default=0) + one.levels
-        if one.levels:
-            layers.append(
-                LayerCost(node=node.name, kind=type(node).__name__, figures=_layer(one, values[node.name], per_stage))
-            )
-        costs.append(one)
-    cycles = math.ceil(max(depth.values()) / per_stage) + 1
-    reuse = max([options.reuse, *(factor for _, factor in options.layer_reuse)])
-    return Estimate(layers=tuple(layers), total=_total(costs, network, cycles + reuse - 1, reuse, clock))
+        figures = _layer_figures(node, costs[node.name], timed[node.name], options, delay)
+        if any(figure.value for figure in figures.values()):
+            layers.append(LayerCost(node=node.name, kind=type(node).__name__, figures=figures))
+    interval = max(entry.interval for entry in timed.values())
+    return Estimate(layers=tuple(layers), total=_totals(layers, interval, cycles, clock, target, options, delay))
 
 
-def _layer(one: Cost, value: Value, per_stage: int) -> dict[str, Figure]:
+def _schedule(
+    network: Network, costs: dict[str, Cost], options: HlsOptions, delay: Delay, usable: float
+) -> tuple[dict[str, Timed], int]:
+    """Every node's schedule, and the cycles from the first input to the last output."""
+    there: dict[str, Moment] = {}
+    timed: dict[str, Timed] = {}
+    for node in network.nodes:
+        start = max((there[name] for name in operands(node)), key=lambda m: (m.cycle, m.ns), default=Moment())
+        end, ff = _chain(start, costs[node.name], delay, usable)
+        more = _more_cycles(node, network, options)
+        if more:
+            end = Moment(cycle=end.cycle + more, ns=end.ns)
+        interval = _interval(node, network, options)
+        there[node.name] = end
+        timed[node.name] = Timed(cycles=end.cycle - start.cycle, ff=ff, interval=interval)
+    return timed, max(moment.cycle for moment in there.values()) + 1
+
+
+def _chain(start: Moment, cost: Cost, delay: Delay, usable: float) -> tuple[Moment, int]:
+    """The moment after the node's levels, and the bits of the registers between them."""
+    cycle, ns, ff, live = start.cycle, start.ns, 0, 0
+    for level in cost.levels:
+        needed = delay.of(level.bits)
+        if ns and ns + needed > usable:
+            cycle, ns, ff = cycle + 1, 0.0, ff + live
+        ns += needed
+        if ns > usable:  # one level alone misses the clock: it is spread over several cycles
+            stages = math.ceil(ns / usable) - 1
+            cycle, ns, ff = cycle + stages, ns - stages * usable, ff + stages * level.live
+        live = level.live or live
+    return Moment(cycle=cycle, ns=ns), ff
+
+
+def _places(node: Node, network: Network) -> int:
+    return math.prod(network.values()[node.name].shape[1:])
+
+
+def _reuse(node: Node, options: HlsOptions) -> int:
+    return options.reuse_of(node.name) if isinstance(node, Dense | Conv) else 1
+
+
+def _interval(node: Node, network: Network, options: HlsOptions) -> int:
+    """Cycles between two samples that the node can take."""
+    reuse = _reuse(node, options)
+    if options.io is Io.PARALLEL:
+        return reuse * (_places(node, network) if _sequential(node, options) else 1)
+    beats = [math.prod(network.values()[name].shape[1:]) for name in (*operands(node), node.name)]
+    buffered = isinstance(node, MaxPool | SumPool | ArgMax)
+    return (sum(beats) if buffered else max(beats)) * reuse
+
+
+def _sequential(node: Node, options: HlsOptions) -> bool:
+    """hls4ml's resource strategy computes one place of a convolution after the other."""
+    return isinstance(node, Conv) and options.strategy is Strategy.RESOURCE
+
+
+def _more_cycles(node: Node, network: Network, options: HlsOptions) -> int:
+    """Cycles beyond the chain of levels: shared multipliers take turns, streams move one place a cycle."""
+    return max(0, _interval(node, network, options) - 1)
+
+
+def _layer_figures(node: Node, cost: Cost, timed: Timed, options: HlsOptions, delay: Delay) -> dict[str, Figure]:
+    shared = cost.products > 0 and (_reuse(node, options) > 1 or options.strategy is Strategy.RESOURCE)
+    numbers = _shared(node, cost, options) if shared else {"lut": cost.lut, "dsp": cost.dsp, "bram18": 0}
+    units = {"cycles": "cycles", "multipliers": "multipliers", "adder_bits": "bits", "weight_bits": "bits",
+             "lut": "6-input LUTs", "ff": "flip-flops", "dsp": "DSP slices", "bram18": "18 Kb block RAMs"}  # fmt: skip
+    numbers |= {"cycles": timed.cycles, "ff": timed.ff, "weight_bits": cost.weight_bits,
+                "adder_bits": cost.adder_bits, "multipliers": numbers.get("multipliers", cost.multipliers)}  # fmt: skip
+    methods = {"cycles": schedule_method(options, delay), "weight_bits": "constants times their width"}
+    method = "shared multipliers in DSP slices, weights in block RAM" if shared else AREA_METHOD
     return {
-        "levels": _figure(one.levels, "levels of logic", PIPELINE),
-        "cycles": _figure(math.ceil(one.levels / per_stage), "clock cycles", PIPELINE),
-        "multipliers": _figure(one.multipliers, "products"),
-        "adder_bits": _figure(one.adder_bits, "bits"),
-        "weight_bits": _figure(one.weight_bits, "bits"),
-        "output_bits": _figure(value.bits * value.size, "bits"),
+        name: Figure(value=numbers[name], unit=unit, source=Source.ESTIMATE, method=methods.get(name, method))
+        for name, unit in units.items()
     }
 
 
-def _total(costs: Sequence[Cost], network: Network, cycles: int, reuse: int, clock: float) -> dict[str, Figure]:
-    values = network.values()
-    adder_bits = sum(one.adder_bits for one in costs)
-    widest = max(value.bits * value.size for value in values.values())
-    ff = cycles * widest
+AREA_METHOD = "shift-add model: one adder tree over the signed digits of each output's weights, one LUT an adder bit"
+
+
+def schedule_method(options: HlsOptions, delay: Delay) -> str:
+    usable = f"{USABLE_CLOCK[options.vendor]:.1%} of the clock"
+    chain = f"{delay.base_ns} ns + {delay.per_bit_ns} ns a bit for each level ({delay.family}), chained within {usable}"
+    return chain if options.io is Io.PARALLEL else f"{chain}; one place a cycle, layers not overlapping (upper bound)"
+
+
+def _shared(node: Node, cost: Cost, options: HlsOptions) -> dict[str, int]:
+    """A layer whose multipliers take turns over `reuse` cycles: real multipliers, weights read from memory."""
+    reuse = _reuse(node, options)
+    multipliers = math.ceil(cost.products / reuse)
+    a, b = max(cost.product_bits), min(cost.product_bits)
+    in_dsp = b >= 5
+    slices = math.ceil(a / 26) * math.ceil(b / 17)
+    wide = multipliers * cost.product_bits[1]
     return {
-        "clock_ns": Figure(value=clock, unit="ns", source=Source.ESTIMATE, method="the clock period aimed at"),
-        "cycles": _figure(cycles, "clock cycles", PIPELINE),
-        "ns": _figure(round(cycles * clock, 3), "ns", PIPELINE),
-        "initiation_interval": _figure(reuse, "clock cycles", "the reuse factor; 1 is fully parallel"),
-        "multipliers": _figure(sum(one.multipliers for one in costs), "products"),
-        "adder_bits": _figure(adder_bits, "bits"),
-        "weight_bits": _figure(sum(one.weight_bits for one in costs), "bits"),
-        "lut": _figure(adder_bits, "LUT"),
-        "ff": _figure(ff, "FF", "a register of the widest value after every stage"),
-        "dsp": _figure(0, "DSP", "constant products in logic"),
-        "bram18": _figure(0, "BRAM18", "constants and tables in logic"),
+        "multipliers": multipliers,
+        "lut": math.ceil(cost.lut / reuse) if not in_dsp else multipliers * (a + b),
+        "dsp": multipliers * slices if in_dsp else 0,
+        "bram18": math.ceil(wide / BRAM_BITS_WIDE) * math.ceil(reuse / 512) if reuse > 1 else 0,
     }
+
+
+SUMMED = ("multipliers", "adder_bits", "weight_bits", "lut", "ff", "dsp", "bram18")
+
+
+def _totals(
+    layers: list[LayerCost], interval: int, cycles: int, clock: float, target: FpgaTarget, options: HlsOptions,
+    delay: Delay,
+) -> dict[str, Figure]:  # fmt: skip
+    method = schedule_method(options, delay)
+
+    def figure(value: int | float | bool, unit: str, how: str) -> Figure:
+        return Figure(value=value, unit=unit, source=Source.ESTIMATE, method=how)
+
+    totals = {
+        "initiation_interval": figure(interval, "cycles", "the slowest layer: reuse factor times places in turn"),
+        "cycles": figure(cycles, "cycles", f"{method}; with the output register"),
+        "latency_ns": figure(round(cycles * clock, 6), "ns", f"cycles times the clock of {clock:g} ns"),
+    }
+    for name in SUMMED:
+        parts = [layer.figures[name] for layer in layers]
+        unit = parts[0].unit if parts else "bits"
+        totals[name] = figure(sum(int(part.value) for part in parts), unit, "sum over the layers")
+    offered = {"lut": target.lut, "ff": target.ff, "dsp": target.dsp, "bram18": target.bram18}
+    over = [name for name, most in offered.items() if int(totals[name].value) > most]
+    totals["fits"] = figure(not over, "yes or no", f"estimated LUT, FF, DSP and block RAM against the {target.name}'s")
+    return totals

@@ -38,14 +38,17 @@ class Bundle:
     def spill(self, folder: Path) -> None:
         """Write the files below an existing folder of the caller's own, such as a scratch folder to simulate in."""
         try:
-            for name in sorted(self.files):
-                path = folder / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(self.files[name])
-                if name.endswith(".sh"):
-                    path.chmod(path.stat().st_mode | (path.stat().st_mode & 0o444) >> 2)
+            self._put(folder)
         except OSError as error:
             raise _refused(folder, error) from error
+
+    def _put(self, folder: Path) -> None:
+        for name in sorted(self.files):
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(self.files[name])
+            if name.endswith(".sh"):
+                path.chmod(path.stat().st_mode | (path.stat().st_mode & 0o444) >> 2)
 
     def write(self, out: Path, *, hashes: Mapping[str, str]) -> Path:
         """Write the files and their manifest as folder `out`, replacing a bundle that is there; all of it or nothing.
@@ -60,7 +63,7 @@ class Bundle:
         fresh, old = (target.with_name(f".{target.name}.{os.getpid()}.{kind}") for kind in ("partial", "old"))
         try:
             fresh.mkdir(parents=True)
-            whole.spill(fresh)
+            whole._put(fresh)
             _swap(fresh, target, old)
         except OSError as error:
             raise _refused(out, error) from error

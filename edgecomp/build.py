@@ -28,8 +28,8 @@ from edgecomp.export import from_onnx, to_onnx
 from edgecomp.frontend import Lowered, load, read
 from edgecomp.ir import Network, Output
 from edgecomp.ir.text import dump
-from edgecomp.project import Task, find_project, load_target, nearest, parse_task
-from edgecomp.report import Report, render, to_json
+from edgecomp.project import FpgaTarget, Task, find_project, load_target, nearest, parse_task
+from edgecomp.report import Figure, Report, Source, render, to_json
 from edgecomp.report.fill import Findings, fill
 from edgecomp.simulate import locate_hls, verify_hls
 from edgecomp.vectors import Vectors
@@ -143,6 +143,9 @@ def build(request: BuildRequest, progress: Progress) -> BuildResult:
     target = load_target(request.target or project.target or "fpga")
     backend = BACKENDS[flow_of(request.flow)]
     options = backend.parse(rest)
+    if request.synth or request.cosim:
+        raise UsageError("the vendor's tools are not driven yet", where="--synth, --cosim",
+                         hint="run build_prj.tcl in the bundle's hls folder with them")  # fmt: skip
     out = request.out or Path("build") / f"{project.name}-{target.name}"
     check_output(out)
     with clock.stage("reading the model and making it integer"):
@@ -173,13 +176,20 @@ def build(request: BuildRequest, progress: Progress) -> BuildResult:
     report = fill(
         Findings(model=model.path, lowered=model.lowered, network=model.network, target=target, task=task,
                  labels=labels, vectors=made, expected=expected, agreement=agreement,
-                 quantised=quantised_outputs(model, made), estimate=estimate, seconds=dict(clock.seconds))
+                 quantised=quantised_outputs(model, made), estimate=estimate,
+                 clock=clock_of(target, rest), seconds=dict(clock.seconds))
     )  # fmt: skip
     reports = Bundle(files={"report.json": to_json(report).encode(), "report.txt": render(report).encode()})
     hashes = {"model": _sha(project.model), "data": _sha(path), "options": _options(settings)}
     with clock.stage("writing the bundle"):
         folder = files.merge(reports).write(out, hashes=hashes)
     return BuildResult(folder=folder, report=report)
+
+
+def clock_of(target: FpgaTarget, settings: Mapping[str, str]) -> Figure:
+    """The clock period aimed at; the back end has checked the setting."""
+    period = float(settings.get("clock_ns", target.clock_ns))
+    return Figure(value=period, unit="ns", source=Source.ESTIMATE, method="the clock period aimed at")
 
 
 def task_of(

@@ -57,6 +57,7 @@ class Findings:
     agreement: SourceAgreement | None
     quantised: Mapping[str, Reals] | None
     estimate: Estimate
+    clock: Figure
     seconds: Mapping[str, float]
 
 
@@ -67,9 +68,11 @@ def fill(found: Findings) -> Report:
     total = found.estimate.total
     return Report(
         model=model_facts(found),
-        target=TargetFacts(name=found.target.name, part=found.target.part, flow="hls", clock=total["clock_ns"]),
+        target=TargetFacts(name=found.target.name, part=found.target.part, flow="hls", clock=found.clock),
         verdict=Verdict(exact=True, fits=not reasons, reasons=reasons),
-        latency=Latency(cycles=total["cycles"], time=total["ns"], initiation_interval=total["initiation_interval"]),
+        latency=Latency(
+            cycles=total["cycles"], time=total["latency_ns"], initiation_interval=total["initiation_interval"]
+        ),
         resources=resources,
         totals={name: figure for name, figure in total.items() if name not in SHOWN},
         accuracy=accuracies(found),
@@ -85,7 +88,7 @@ def fill(found: Findings) -> Report:
 
 
 RESOURCES = ("lut", "ff", "dsp", "bram18")
-SHOWN = ("clock_ns", "cycles", "ns", "initiation_interval", *RESOURCES)
+SHOWN = ("cycles", "latency_ns", "initiation_interval", "fits", *RESOURCES)
 
 
 def _exceeds(resource: Resource) -> bool:

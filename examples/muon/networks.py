@@ -8,6 +8,7 @@ accumulator's grid, and the input is one unsigned bit per channel. Both networks
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 import torch
@@ -98,7 +99,7 @@ def plain(tensor: Any) -> Tensor:
 def dense_head(widths: Widths, sizes: tuple[int, ...]) -> nn.Sequential:
     """Dense layers with a ReLU after each, and one output without."""
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(sizes, sizes[1:], strict=False):
+    for inputs, outputs in pairwise(sizes):
         layers += [linear(widths, inputs, outputs), relu(widths)]
     return nn.Sequential(*layers, linear(widths, sizes[-1], 1))
 
@@ -154,7 +155,7 @@ class PlainCnn(nn.Module):
 
 
 def fold_unit(network: nn.Module) -> None:
-    """Turn the output from units of `UNIT_MRAD` to mrad, exactly: the last layer is linear and its scale a power of two."""
+    """Turn the output from units of `UNIT_MRAD` to mrad, exactly: the last layer is linear."""
     last = network.head[-1]  # type: ignore[index]
     with torch.no_grad():
         last.weight.mul_(UNIT_MRAD)

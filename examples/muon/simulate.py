@@ -57,7 +57,7 @@ class Chamber:
     momentum_index: float = 3.0
     """The spectrum falls as momentum to the power of minus this (assumed; typical of prompt muons)."""
     radiation_lengths: float = 0.04
-    """Material of one gap, at normal incidence, in radiation lengths (assumed: glass-epoxy walls, copper, honeycomb)."""
+    """Material of one gap, at normal incidence, in radiation lengths (assumed: glass-epoxy, copper, honeycomb)."""
     inefficiency: float = 0.03
     """Probability that a gap sees nothing of a muon (assumed: wire supports and dead time; 97 % efficient)."""
     sharing_mm: float = 1.0

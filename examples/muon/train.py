@@ -10,7 +10,6 @@ import json
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -188,7 +187,9 @@ def main(names: list[str]) -> None:
         if names and plan.name not in names:
             continue
         start = time.perf_counter()
-        sample = Tracks(hits=data.hits[: plan.recipe.tracks], deflection_mrad=data.deflection_mrad[: plan.recipe.tracks])
+        sample = Tracks(
+            hits=data.hits[: plan.recipe.tracks], deflection_mrad=data.deflection_mrad[: plan.recipe.tracks]
+        )
         floating, quantised = train(plan, sample)
         results[plan.name] = {
             "float": figure(predict(floating, test.hits) * UNIT_MRAD - test.deflection_mrad),

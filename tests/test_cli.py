@@ -1,0 +1,311 @@
+"""The command line: what it calls, what it prints where, and every exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from edgecomp import cli
+from edgecomp.bundle import Bundle
+from edgecomp.errors import (
+    DataError,
+    DiskError,
+    EdgecompError,
+    Exit,
+    InexpressibleError,
+    MismatchError,
+    ModelError,
+    Problem,
+    ToolError,
+    UsageError,
+)
+from edgecomp.report import Report, plain, render, to_json
+from tests.reports import small_report
+
+TOP = Path(__file__).resolve().parent.parent
+
+
+class Flow(ModuleType):
+    """A stand-in for edgecomp.build that records what it is asked and fails as told."""
+
+    def __init__(self) -> None:
+        super().__init__("edgecomp.build")
+        self.failing: BaseException | None = None
+        self.problems: tuple[Problem, ...] = ()
+        self.report: Report = small_report()
+        self.asked: SimpleNamespace = SimpleNamespace()
+        self.BuildRequest = SimpleNamespace
+
+    def build(self, request: SimpleNamespace, progress: cli._Talk) -> SimpleNamespace:
+        self.asked = request
+        progress.stage("reading")
+        if self.failing:
+            raise self.failing
+        return SimpleNamespace(folder=Path("build/net-fpga"), report=self.report)
+
+    def check(self, model: Path, target: str, settings: Mapping[str, str]) -> tuple[Problem, ...]:
+        self.asked = SimpleNamespace(model=model, target=target, settings=settings)
+        return self.problems
+
+    def verify(self, folder: Path, *, locate: bool, progress: cli._Talk) -> str:
+        self.asked = SimpleNamespace(folder=folder, locate=locate)
+        progress.stage("simulating")
+        if self.failing:
+            raise self.failing
+        return "256 samples, no difference"
+
+
+@pytest.fixture
+def flow(monkeypatch: pytest.MonkeyPatch) -> Flow:
+    stand_in = Flow()
+    monkeypatch.setitem(sys.modules, "edgecomp.build", stand_in)
+    monkeypatch.setattr("edgecomp.build", stand_in, raising=False)
+    return stand_in
+
+
+def program(*arguments: str, cwd: Path = TOP, **environment: str) -> subprocess.CompletedProcess[str]:
+    code = "from edgecomp.cli import entry; entry()"
+    command = [sys.executable, "-c", code, *arguments]
+    variables = {**os.environ, "PYTHONPATH": str(TOP), **environment}
+    return subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_build_hands_everything_on_and_ends_with_the_path(flow: Flow, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["build", "m.onnx", "--target", "fpga", "--flow", "hls", "--out", "o", "--data", "d.npz"]
+    assert cli.main([*arguments, "--set", "a=1", "--set", "b=2", "--synth", "--cosim"]) == Exit.DONE
+    assert vars(flow.asked) == {
+        "model": Path("m.onnx"), "target": "fpga", "flow": "hls", "out": Path("o"), "data": Path("d.npz"),
+        "settings": {"a": "1", "b": "2"}, "synth": True, "cosim": True,
+    }  # fmt: skip
+    out, err = capsys.readouterr()
+    assert out == render(flow.report) + "\nbuild/net-fpga\n"
+    assert re.fullmatch(r"\[ +\d+\.\d s\] reading\n", err)
+
+
+def test_build_without_arguments_leaves_all_to_the_project_file(flow: Flow) -> None:
+    assert cli.main(["build"]) == Exit.DONE
+    assert vars(flow.asked) == {
+        "model": None, "target": None, "flow": None, "out": None, "data": None,
+        "settings": {}, "synth": False, "cosim": False,
+    }  # fmt: skip
+
+
+def test_build_as_json(flow: Flow, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["build", "--json"]) == Exit.DONE
+    assert json.loads(capsys.readouterr().out) == {"bundle": "build/net-fpga", "report": plain(flow.report)}
+
+
+def test_a_part_that_is_too_small_is_a_mismatch_after_the_report(
+    flow: Flow, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flow.report = small_report(fits=False)
+    assert cli.main(["build"]) == Exit.MISMATCH
+    out, err = capsys.readouterr()
+    assert out.endswith("\nbuild/net-fpga\n")
+    assert err.splitlines()[1:] == ["error: build/net-fpga: LUT: 60,000 of 53,200"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (MismatchError("differs", where="n", hint="h"), 1, "error: n: differs\n  hint: h\n"),
+        (UsageError("what"), 2, "error: what\n"),
+        (ModelError("what"), 2, "error: what\n"),
+        (DataError("what"), 2, "error: what\n"),
+        (EdgecompError("", problems=[Problem(what="a"), Problem(what="b", where="w")]), 2, "error: a\nerror: w: b\n"),
+        (InexpressibleError("what"), 3, "error: what\n"),
+        (ToolError("what"), 4, "error: what\n"),
+        (DiskError("what"), 5, "error: what\n"),
+        (RuntimeError("x\ny"), 70, f"internal error: RuntimeError: x\n  hint: {cli.BUG}\n"),
+        (AssertionError(), 70, f"internal error: AssertionError: \n  hint: {cli.BUG}\n"),
+        (KeyboardInterrupt(), 130, "interrupted; nothing half-written is left\n"),
+        (MemoryError(), 2, "error: out of memory\n  hint: give fewer samples with --data, or a smaller model\n"),
+        (UsageError("\x1b[2Jevil\r"), 2, "error: \\x1b[2Jevil\\r\n"),
+    ],
+)
+def test_exit_codes_and_messages(
+    flow: Flow, capsys: pytest.CaptureFixture[str], error: BaseException, code: int, text: str
+) -> None:
+    flow.failing = error
+    assert cli.main(["build"]) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.partition("\n")[2] == text
+
+
+@pytest.mark.parametrize("arguments", [["--debug", "build"], ["build", "--debug"]])
+def test_debug_shows_the_traceback(flow: Flow, capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    flow.failing = UsageError("what")
+    assert cli.main(arguments) == Exit.USAGE
+    assert "Traceback (most recent call last)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["biuld"], r"Error: No such command 'biuld'\. Did you mean 'build'\?"),
+        (["quantize"], "there are: build, check, doctor, report, targets, verify"),
+        (["build", "--taget", "x"], r"Error: No such option '--taget'\. \(Did you mean one of: .*'--target'\?\)"),
+        (["build", "a", "b"], r"Error: Got unexpected extra argument \(b\)"),
+        (["check", "m"], r"Error: Missing option '--target'\."),
+        (["check"], r"Error: Missing argument 'MODEL'\."),
+        (["report"], r"Error: Missing argument 'DIR\.\.\.'\."),
+        (["build", "--set", "x"], "error: --set: 'x' is not of the form key=value"),
+    ],
+)
+def test_bad_arguments(flow: Flow, capsys: pytest.CaptureFixture[str], arguments: list[str], text: str) -> None:
+    assert cli.main(arguments) == Exit.USAGE
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert any(re.fullmatch(text, line) for line in err.splitlines()), err
+
+
+def test_check(flow: Flow, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", "m.onnx", "--target", "fpga", "--set", "a=1"]) == Exit.DONE
+    assert vars(flow.asked) == {"model": Path("m.onnx"), "target": "fpga", "settings": {"a": "1"}}
+    assert capsys.readouterr().out == "m.onnx: nothing stands in the way of fpga\n"
+    flow.problems = (Problem(what="bad", where="n1", hint="h"), Problem(what="worse", where="n2"))
+    assert cli.main(["check", "m.onnx", "--target", "fpga"]) == Exit.INEXPRESSIBLE
+    assert capsys.readouterr() == ("", "error: n1: bad\n  hint: h\nerror: n2: worse\n")
+
+
+def test_verify(flow: Flow, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    folder = Bundle(files={"golden/labels.npy": b"1"}).write(tmp_path / "b", hashes={})
+    assert cli.main(["verify", str(folder), "--locate"]) == Exit.DONE
+    assert vars(flow.asked) == {"folder": folder, "locate": True}
+    assert capsys.readouterr().out == "256 samples, no difference\n"
+    (folder / "golden/labels.npy").write_bytes(b"2")
+    assert cli.main(["verify", str(folder)]) == Exit.MISMATCH
+    out, err = capsys.readouterr()
+    assert out == "256 samples, no difference\n"
+    assert re.search(r"^warning: \S+labels.npy: is not as it was built$", err, re.MULTILINE)
+    assert re.search(r"^error: \S+labels.npy: is not as it was built$", err, re.MULTILINE)
+
+
+def test_verify_of_another_folder(flow: Flow, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert cli.main(["verify", str(tmp_path)]) == Exit.USAGE
+    assert re.fullmatch(r"error: \S+: is no bundle of edgecomp\n  hint: .+\n", capsys.readouterr().err)
+
+
+def test_reports(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    a, b = str(tmp_path / "a"), str(tmp_path / "b")
+    for folder, cycles in ((a, 9), (b, 20)):
+        Bundle(files={"report.json": to_json(small_report(cycles=cycles)).encode()}).write(Path(folder), hashes={})
+    assert cli.main(["report", a]) == Exit.DONE
+    assert capsys.readouterr().out == render(small_report())
+    assert cli.main(["report", a, b]) == Exit.DONE
+    assert re.search(r"^latency +9 cycles.+20 cycles", capsys.readouterr().out, re.MULTILINE)
+    assert cli.main(["report", a, b, "--json"]) == Exit.DONE
+    assert json.loads(capsys.readouterr().out)[b] == plain(small_report(cycles=20))
+    assert cli.main(["report", str(tmp_path)]) == Exit.USAGE
+
+
+def test_targets(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["targets"]) == Exit.DONE
+    assert re.search(
+        r"^xcvu13p +default of fpga +xcvu13p-flga2577-2-e +6\.25 +1,728,000", capsys.readouterr().out, re.M
+    )
+    assert cli.main(["targets", "--json"]) == Exit.DONE
+    found = json.loads(capsys.readouterr().out)
+    assert sorted(found) == ["xc7a35t", "xc7z020", "xcu250", "xcvu13p", "xczu7ev"]
+    assert found["xc7z020"]["lut"] == 53200
+
+
+def test_doctor_fails_only_where_something_required_is_missing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli.main(["doctor"]) == Exit.DONE
+    assert re.search(r"^numpy +\d", capsys.readouterr().out, re.MULTILINE)
+    monkeypatch.setenv("PATH", "")
+    assert cli.main(["doctor"]) == Exit.TOOL
+    out, err = capsys.readouterr()
+    assert re.search(r"^g\+\+ +missing", out, re.MULTILINE)
+    assert re.search(r"^optional: vitis-run: vitis-run is not on the PATH$", err, re.MULTILINE)
+    assert re.search(r"^error: g\+\+: g\+\+ is not on the PATH$", err, re.MULTILINE)
+
+
+def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["--help"], ["-h"], ["build", "--help"], ["--version"]):
+        assert cli.main(arguments) == Exit.DONE
+        assert "edgecomp" in capsys.readouterr().out
+    assert cli.main([]) == Exit.USAGE
+
+
+def test_help_is_quick_and_imports_nothing_heavy() -> None:
+    heavy = ("numpy", "onnx", "onnxruntime", "torch", "hls4ml", "brevitas")
+    code = (
+        f"import sys; from edgecomp import cli; cli.main(['--help']); print([m for m in {heavy} if m in sys.modules])"
+    )
+    times = []
+    for _ in range(3):
+        start = time.monotonic()
+        run = subprocess.run([sys.executable, "-c", code], cwd=TOP, capture_output=True, text=True, check=True)
+        times.append(time.monotonic() - start)
+        assert run.stdout.splitlines()[-1] == "[]"
+    assert min(times) < 0.5
+
+
+def test_the_program_ends_with_the_exit_code() -> None:
+    assert program("targets").returncode == 0
+    run = program("report", "nowhere")
+    assert run.returncode == 2
+    assert run.stdout == ""
+    assert re.fullmatch(r"error: nowhere: holds no report: .+\n  hint: .+\n", run.stderr)
+
+
+def test_a_reader_that_has_gone_is_no_failure() -> None:
+    shell = f"{sys.executable} -c 'from edgecomp.cli import entry; entry()' targets"
+    run = subprocess.run(["bash", "-c", f"{shell} | true; exit ${{PIPESTATUS[0]}}"], cwd=TOP, capture_output=True,
+                         text=True, timeout=60, check=False)  # fmt: skip
+    assert (run.returncode, run.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_behind_stdout_is_a_disk_error() -> None:
+    shell = f"{sys.executable} -c 'from edgecomp.cli import entry; entry()' targets > /dev/full"
+    run = subprocess.run(["bash", "-c", shell], cwd=TOP, capture_output=True, text=True, timeout=60, check=False)
+    assert run.returncode == 5
+    assert run.stderr == "error: cannot write to standard output: No space left on device\n"
+
+
+def test_talk_that_nobody_reads_does_not_stop_the_work(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(*_: object, err: bool = False) -> None:
+        if err:
+            raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr("click.echo", closed)
+    assert cli.main(["build"]) == Exit.DONE
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_clear_up_and_end_with_their_code(tmp_path: Path, sent: signal.Signals, code: int) -> None:
+    body = (
+        "import sys, types; from pathlib import Path; from edgecomp import cli, tools\n"
+        "def build(request, progress):\n"
+        "    try: tools.run(['sh', '-c', 'touch started; sleep 60'], cwd=Path.cwd(), seconds=60)\n"
+        "    finally: Path('cleared').touch()\n"
+        "module = types.SimpleNamespace(build=build, BuildRequest=dict)\n"
+        "import edgecomp; edgecomp.build = sys.modules['edgecomp.build'] = module\n"
+        "sys.argv = ['edgecomp', 'build']; cli.entry()"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(TOP), "TMPDIR": str(tmp_path)}
+    process = subprocess.Popen([sys.executable, "-c", body], cwd=tmp_path, env=environment, stderr=subprocess.PIPE)
+    for _ in range(200):
+        if (tmp_path / "started").exists():
+            break
+        time.sleep(0.05)
+    process.send_signal(sent)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == code
+    assert b"Traceback" not in err
+    assert sorted(os.listdir(tmp_path)) == ["cleared", "started"]

@@ -24,13 +24,17 @@ from tests.generator.tape import Tape
 def requantised(tape: Tape, draw: Draw, style: Style, x: int, *, pool: bool = False) -> int:
     """Accumulator to code: perhaps batch norm before or after the activation, perhaps a max pool, a quantiser."""
     order = draw.weighted({"none": 5, "before": 4, "after": 1.5})
+    pool = pool and min(tape.shape(x)[2:]) >= 3 and draw.chance(0.35)
+    if pool and draw.chance(0.4):
+        draw.tag("pool_first")
+        pool, x = False, max_pool(tape, draw, x)
     if order == "before":
         x = batch_norm(tape, draw, x)
     if order == "after":
         draw.tag("bn_after_act")
         x = batch_norm(tape, draw, tape.apply(draw.pick([nn.ReLU(), nn.LeakyReLU(0.125), nn.Tanh()]), x))
         return identity(tape, draw, style, x, max_bits=12)
-    if pool and min(tape.shape(x)[2:]) >= 3 and draw.chance(0.25):
+    if pool:
         draw.tag("pool_before_quantiser")
         x = max_pool(tape, draw, x)
     return activation(tape, draw, style, x)

@@ -251,15 +251,19 @@ def flatten(b: Builder, draw: Draw, x: str, form: str | None = None) -> str:
 
 
 def requantised(b: Builder, draw: Draw, style: Style, x: str, *, pool: bool = False, channel: bool = False) -> str:
-    """Accumulator to code: batch norm before or after an activation, perhaps a max pool, then a quantiser."""
+    """Accumulator to code: batch norm before or after an activation, perhaps a max pool first or last, a quantiser."""
     order = draw.weighted({"none": 6, "before": 3, "after": 1.5})
+    first = pool and draw.chance(0.4)
+    if first:
+        draw.tag("pool_first")
+        x = max_pool(b, draw, x)
     if order == "before":
         x = batch_norm(b, draw, x)
     x, transcendental = activation(b, draw, x)
     if order == "after":
         draw.tag("bn_after_act")
         x = batch_norm(b, draw, x)
-    if pool:
+    if pool and not first:
         draw.tag("pool_before_quantiser")
         x = max_pool(b, draw, x)
     return quantise(b, draw, style, x, max_bits=12 if transcendental else 16, channel=channel)

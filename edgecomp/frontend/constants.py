@@ -28,7 +28,17 @@ def fold(ctx: Context, node: onnx.NodeProto) -> Symbol | None:
         return _moved(ctx, node, first)
     if node.op_type in ARITHMETIC:
         return _arithmetic(node, symbols)
-    return None
+    return _clipped(ctx, node, first) if node.op_type == "Clip" and isinstance(first, Const) else None
+
+
+def _clipped(ctx: Context, node: onnx.NodeProto, symbol: Const) -> Const:
+    """Clip of stored codes, as narrow weights between QuantizeLinear and DequantizeLinear have it."""
+    array = symbol.array
+    for index, act in ((1, np.maximum), (2, np.minimum)):
+        bound = ctx.optional(node, index)
+        if isinstance(bound, Const):
+            array = act(array, bound.array.reshape(()))
+    return Const(array=array)
 
 
 def _source(ctx: Context, node: onnx.NodeProto) -> Symbol:

@@ -39,16 +39,27 @@ void table_dense(hls::stream<data_T> &x, hls::stream<res_T> &y,
 // The index of the greatest element; the lowest index among equals.
 template <class data_T, class res_T, typename CONFIG_T> void argmax(data_T x[CONFIG_T::n], res_T y[1]) {
     #pragma HLS PIPELINE
-    data_T greatest = x[0];
-    res_T best = 0;
-    for (unsigned i = 1; i < CONFIG_T::n; i++) {
+    data_T greatest[CONFIG_T::n];
+    res_T best[CONFIG_T::n];
+    #pragma HLS ARRAY_PARTITION variable=greatest complete
+    #pragma HLS ARRAY_PARTITION variable=best complete
+    for (unsigned i = 0; i < CONFIG_T::n; i++) {
         #pragma HLS UNROLL
-        if (x[i] > greatest) {
-            greatest = x[i];
-            best = i;
+        greatest[i] = x[i];
+        best[i] = i;
+    }
+    // A tree: after each level, entry i of 2^(level + 1) stands for all up to the next; the left one wins a tie.
+    for (unsigned level = 0; level < CONFIG_T::levels; level++) {
+        #pragma HLS UNROLL
+        for (unsigned i = 0; i + (1u << level) < CONFIG_T::n; i += 2u << level) {
+            #pragma HLS UNROLL
+            if (greatest[i + (1u << level)] > greatest[i]) {
+                greatest[i] = greatest[i + (1u << level)];
+                best[i] = best[i + (1u << level)];
+            }
         }
     }
-    y[0] = best;
+    y[0] = best[0];
 }
 
 template <class data_T, class res_T, typename CONFIG_T> void argmax(hls::stream<data_T> &x, hls::stream<res_T> &y) {

@@ -5,6 +5,7 @@
 // Element i of a tensor belongs to channel i % CONFIG_T::channels. A parameter holds one entry for all channels or one
 // for each. Every type is exactly as wide as the values need; nothing wraps, rounds or saturates but where it says so.
 
+#include "ap_int.h"
 #include "edgecomp_stream.h"
 
 namespace edgecomp {

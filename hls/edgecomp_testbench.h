@@ -103,15 +103,15 @@ class Testbench {
 #endif
     }
 
-    // The constant array that synthesis compiles in must hold what the C simulation reads from its text file.
-    template <class T, size_t N> void weights(const char *name, const T (&compiled)[N]) {
+    // The constant array of type T that synthesis compiles in must hold what the C simulation reads from its text file.
+    template <class T, size_t N> void weights(const char *name, const long long (&compiled)[N]) {
         std::string path = std::string(WEIGHTS_DIR) + "/" + name + ".txt";
         std::vector<long long> text = integers_of(path, text_of(path).c_str(), true);
         if (text.size() != N)
             give_up(path + " holds " + std::to_string(text.size()) + " integers, the header " + std::to_string(N));
         for (size_t i = 0; i < N; i++)
-            if (compiled[i] != T(text[i]) || T(text[i]).to_int64() != text[i])
-                give_up(path + " and its header differ at entry " + std::to_string(i));
+            if (compiled[i] != text[i] || T(text[i]).to_int64() != text[i])
+                give_up(path + " and its header or its type differ at entry " + std::to_string(i));
         constants += N;
     }
 

@@ -49,6 +49,22 @@ void conv(data_T x[CONFIG_T::in_h * CONFIG_T::in_w * CONFIG_T::channels],
     }
 }
 
+// The greatest of `window`, as a tree; entries that are not `real` never win, and one at least is.
+template <class data_T, unsigned N, unsigned LEVELS> data_T greatest_of(data_T window[N], bool real[N]) {
+    #pragma HLS INLINE
+    for (unsigned level = 0; level < LEVELS; level++) {
+        #pragma HLS UNROLL
+        for (unsigned i = 0; i + (1u << level) < N; i += 2u << level) {
+            #pragma HLS UNROLL
+            unsigned other = i + (1u << level);
+            if (real[other] && (!real[i] || window[other] > window[i]))
+                window[i] = window[other];
+            real[i] = real[i] || real[other];
+        }
+    }
+    return window[0];
+}
+
 // The greatest of each window; padded places never win.
 template <class data_T, class res_T, typename CONFIG_T>
 void max_pool(data_T x[CONFIG_T::in_h * CONFIG_T::in_w * CONFIG_T::channels],
@@ -57,21 +73,23 @@ void max_pool(data_T x[CONFIG_T::in_h * CONFIG_T::in_w * CONFIG_T::channels],
     for (int oh = 0; oh < (int)CONFIG_T::out_h; oh++) {
         for (int ow = 0; ow < (int)CONFIG_T::out_w; ow++) {
             for (int c = 0; c < (int)CONFIG_T::channels; c++) {
-                data_T greatest = 0;
-                bool any = false;
+                data_T window[CONFIG_T::kernel_h * CONFIG_T::kernel_w];
+                bool real[CONFIG_T::kernel_h * CONFIG_T::kernel_w];
+                #pragma HLS ARRAY_PARTITION variable=window complete
+                #pragma HLS ARRAY_PARTITION variable=real complete
                 for (int kh = 0; kh < (int)CONFIG_T::kernel_h; kh++) {
                     for (int kw = 0; kw < (int)CONFIG_T::kernel_w; kw++) {
                         int h = tap(oh, kh, CONFIG_T::stride_h, CONFIG_T::dilation_h, CONFIG_T::pad_h);
                         int w = tap(ow, kw, CONFIG_T::stride_w, CONFIG_T::dilation_w, CONFIG_T::pad_w);
-                        if (!inside(h, CONFIG_T::in_h) || !inside(w, CONFIG_T::in_w))
-                            continue;
-                        data_T v = x[(h * CONFIG_T::in_w + w) * CONFIG_T::channels + c];
-                        if (!any || v > greatest)
-                            greatest = v;
-                        any = true;
+                        unsigned k = kh * CONFIG_T::kernel_w + kw;
+                        real[k] = inside(h, CONFIG_T::in_h) && inside(w, CONFIG_T::in_w);
+                        window[k] = 0;
+                        if (real[k])
+                            window[k] = x[(h * CONFIG_T::in_w + w) * CONFIG_T::channels + c];
                     }
                 }
-                y[(oh * CONFIG_T::out_w + ow) * CONFIG_T::channels + c] = greatest;
+                y[(oh * CONFIG_T::out_w + ow) * CONFIG_T::channels + c] =
+                    greatest_of<data_T, CONFIG_T::kernel_h * CONFIG_T::kernel_w, CONFIG_T::levels>(window, real);
             }
         }
     }

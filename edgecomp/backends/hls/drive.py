@@ -28,8 +28,8 @@ from edgecomp.project import FpgaTarget
 PROJECT = "classifier"
 
 # What hls4ml writes beside the project: its own testbench (which compares nothing), a Python bridge, a build script
-# with a random stamp, and its configuration with absolute paths and a pickled model.
-DROPPED = ("hls4ml_config.yml", "build_lib.sh", f"{PROJECT}_test.cpp", f"{PROJECT}_bridge.cpp")
+# with a random stamp, its configuration with absolute paths and a pickled model, and scripts for its own flow.
+DROPPED = ("hls4ml_config.yml", "build_lib.sh", "vivado_synth.tcl", f"{PROJECT}_test.cpp", f"{PROJECT}_bridge.cpp")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

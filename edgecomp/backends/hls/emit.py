@@ -7,13 +7,12 @@ import json
 from edgecomp.backends.hls.drive import PROJECT, Project, write_project
 from edgecomp.backends.hls.lower import plan
 from edgecomp.backends.hls.options import HlsOptions
-from edgecomp.backends.hls.testbench import RUN_SH, program, weight_files
+from edgecomp.backends.hls.scripts import BUILD_PRJ_TCL, RUN_SH, build_opt
+from edgecomp.backends.hls.testbench import program, weight_files
 from edgecomp.bundle import Bundle
 from edgecomp.ir import Network
 from edgecomp.project import FpgaTarget
 from edgecomp.resources import resource
-
-TRACE_FILE = "hls/trace.json"
 
 
 def emit(network: Network, target: FpgaTarget, options: HlsOptions) -> Bundle:
@@ -26,6 +25,8 @@ def emit(network: Network, target: FpgaTarget, options: HlsOptions) -> Bundle:
         **weight_files(project.weights),
         f"{PROJECT}_test.cpp": program(project, options).encode(),
         "run.sh": RUN_SH.encode(),
+        "build_prj.tcl": BUILD_PRJ_TCL.encode(),
+        "build_opt.tcl": build_opt(csim=True, synth=True, cosim=False).encode(),
         "trace.json": _trace_index(project),
     }
     return Bundle(files={f"hls/{name}": data for name, data in sorted(files.items())})

@@ -83,7 +83,8 @@ def _schedule(
     timed: dict[str, Timed] = {}
     for node in network.nodes:
         start = max((there[name] for name in operands(node)), key=lambda m: (m.cycle, m.ns), default=Moment())
-        end, ff = _chain(start, costs[node.name], delay, usable)
+        read = sum(network.values()[name].size * network.values()[name].bits for name in operands(node))
+        end, ff = _chain(start, read, costs[node.name], delay, usable)
         more = _more_cycles(node, network, options)
         if more:
             end = Moment(cycle=end.cycle + more, ns=end.ns)
@@ -93,9 +94,9 @@ def _schedule(
     return timed, max(moment.cycle for moment in there.values()) + 1
 
 
-def _chain(start: Moment, cost: Cost, delay: Delay, usable: float) -> tuple[Moment, int]:
-    """The moment after the node's levels, and the bits of the registers between them."""
-    cycle, ns, ff, live = start.cycle, start.ns, 0, 0
+def _chain(start: Moment, read: int, cost: Cost, delay: Delay, usable: float) -> tuple[Moment, int]:
+    """The moment after the node's levels, and the bits of the registers before and between them; it reads `read`."""
+    cycle, ns, ff, live = start.cycle, start.ns, 0, read
     for level in cost.levels:
         needed = delay.of(level.bits)
         if ns and ns + needed > usable:

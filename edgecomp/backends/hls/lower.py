@@ -233,14 +233,18 @@ def lower_kernel(planner: Planner, node: Requant | Step | Add | Mul | TableDense
         case TableDense():
             layer = table_dense(planner, node)
         case ArgMax():
-            x = planner.ready(node.x)
-            layer = KernelLayer(
-                wire=planner.node_wire(node.name), node=node.name, kernel=Kernel.ARGMAX, xs=(x,),
-                sizes=(("n", planner.wires[x].size),), probe=planner.probe(node.name),
-            )  # fmt: skip
+            layer = argmax(planner, node)
         case _:
             assert_never(node)
     planner.put(layer, node.name)
+
+
+def argmax(planner: Planner, node: ArgMax) -> KernelLayer:
+    count = planner.values[node.x].size
+    return KernelLayer(
+        xs=(planner.ready(node.x),), wire=planner.node_wire(node.name), node=node.name, kernel=Kernel.ARGMAX,
+        sizes=(("n", count), ("levels", (count - 1).bit_length())), probe=planner.probe(node.name),
+    )  # fmt: skip
 
 
 def requant(planner: Planner, node: Requant) -> KernelLayer:

@@ -1,4 +1,4 @@
-"""The project's own testbench: its program, the text forms of vectors and weights, and run.sh."""
+"""The project's own testbench: its program, and the text forms of vectors and weights."""
 
 from __future__ import annotations
 
@@ -13,20 +13,6 @@ from edgecomp.bundle import Bundle
 from edgecomp.ir import Network
 
 Codes = NDArray[np.int64]
-
-RUN_SH = f"""\
-#!/usr/bin/env bash
-# Compiles the circuit with its testbench and the bundled types, runs it on the golden vectors, and exits with a status
-# other than 0 on any difference and on any missing or short file. Needs bash and g++ (or CXX).
-set -euo pipefail
-cd -- "$(dirname -- "${{BASH_SOURCE[0]}}")"
-build="$(mktemp -d)"
-trap 'rm -rf -- "$build"' EXIT
-"${{CXX:-g++}}" -std=c++14 -O1 -w -Ifirmware/ap_types -Ifirmware/nnet_utils -Ifirmware \\
-    {PROJECT}_test.cpp firmware/{PROJECT}.cpp -o "$build/csim"
-cd firmware
-"$build/csim" --data ../tb_data
-"""
 
 
 def weight_files(weights: tuple[WeightArray, ...]) -> dict[str, bytes]:
@@ -48,10 +34,13 @@ def program(project: Project, options: HlsOptions) -> str:
     weights, ports = project.weights, (*project.inputs, *project.outputs)
     lines = [
         f'#include "firmware/{PROJECT}.h"', '#include "firmware/nnet_utils/edgecomp_testbench.h"', "",
-        "// The weights in the form that synthesis compiles in.", "#define __SYNTHESIS__", "namespace compiled {",
+        "// The weights in the form that synthesis compiles in, their types as wide as any: what they hold is compared",
+        "// with the text form and with what the circuit's type can hold.",
+        "#define __SYNTHESIS__", "namespace compiled {",
+        *(f"typedef long long {kind};" for kind in dict.fromkeys(weight.type for weight in weights)),
         *(f'#include "firmware/weights/{weight.name}.h"' for weight in weights), "}", "#undef __SYNTHESIS__", "",
         "int main(int argc, char **argv) {", "    edgecomp::Testbench bench(argc, argv);",
-        *(f'    bench.weights("{weight.name}", compiled::{weight.name});' for weight in weights),
+        *(f'    bench.weights<{weight.type}>("{weight.name}", compiled::{weight.name});' for weight in weights),
         *(f'    bench.input("{port.node}", {port.size});' for port in project.inputs),
         *(f'    bench.output("{port.node}", {port.size});' for port in project.outputs),
         "    while (bench.next()) {",

@@ -101,10 +101,11 @@ def loop_conv(planner: Planner, node: Conv) -> KernelLayer:
 def pool(planner: Planner, node: MaxPool | SumPool) -> None:
     value, x = planner.values[node.name], planner.values[node.x]
     dilation = node.dilation if isinstance(node, MaxPool) else (1,) * len(node.kernel)
+    sizes = window_sizes(x.shape, value.shape, node.kernel, node.stride, node.pads, dilation)
     layer = KernelLayer(
         xs=(planner.ready(node.x),), wire=planner.node_wire(node.name), node=node.name,
         kernel=Kernel.MAX_POOL if isinstance(node, MaxPool) else Kernel.SUM_POOL,
-        sizes=window_sizes(x.shape, value.shape, node.kernel, node.stride, node.pads, dilation),
+        sizes=(*sizes, ("levels", (math.prod(node.kernel) - 1).bit_length())),
         types=(("accum", value_type(value)),) if isinstance(node, SumPool) else (),
         probe=planner.probe(node.name),
     )  # fmt: skip

@@ -118,7 +118,8 @@ def _layers(report: Report) -> str:
 
 def _titled(name: str, unit: str) -> str:
     """A column's title: the figure's name, with its unit where the name does not say it."""
-    return name if unit.rstrip("s") in name.lower() else f"{name} [{unit}]"
+    said = unit.rstrip("s") in name.lower() or name.lower() in unit.lower()
+    return name if said else f"{name} [{unit}]"
 
 
 def _accuracy(report: Report) -> str:

@@ -40,7 +40,7 @@ Bound = NDArray[
 ]  # object array of Python integers, one for each channel: no overflow before the verifier has looked
 
 MAX_BITS = 62
-MAX_ELEMENTS = 1 << 26  # of one value
+MAX_ELEMENTS = 1 << 22  # of one value
 
 
 class NodeError(ValueError):

@@ -36,14 +36,13 @@ def failure(command: Sequence[str | Path], tmp_path: Path, seconds: float = 20.0
     return str(caught.value)
 
 
-def gone(pid: int) -> bool:
-    """Whether no process `pid` runs within two seconds; a zombie that nobody has reaped yet counts as gone."""
-    for _ in range(40):
+def gone(process: int) -> bool:
+    """Whether a process has ended within ten seconds; one that only waits to be reaped has."""
+    for _ in range(200):
         try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except FileNotFoundError:
-            return True
-        if state == "Z":
+            if Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except (FileNotFoundError, ProcessLookupError):
             return True
         time.sleep(0.05)
     return False

@@ -4,6 +4,8 @@
 // Kernels that treat every element by itself: requant, step, lookup, add, mul.
 // Element i of a tensor belongs to channel i % CONFIG_T::channels. A parameter holds one entry for all channels or one
 // for each. Every type is exactly as wide as the values need; nothing wraps, rounds or saturates but where it says so.
+// Comparisons are made in the signed type CONFIG_T::compare_t, which holds both sides: from 32 bits on ap_int compares a
+// signed with an unsigned number as C does, by its bit pattern.
 
 #include "ap_int.h"
 #include "edgecomp_stream.h"
@@ -52,11 +54,14 @@ res_T requant_one(data_T x, unsigned c, typename CONFIG_T::multiplier_t multipli
     typename CONFIG_T::scaled_t v = multiplier[entry(c, CONFIG_T::n_multiplier)] * x + addend[entry(c, CONFIG_T::n_addend)];
     typename CONFIG_T::scaled_t y =
         rounded<typename CONFIG_T::scaled_t, CONFIG_T::shift, CONFIG_T::half_even != 0>::of(v);
-    if (y < lo[entry(c, CONFIG_T::n_lo)])
-        return lo[entry(c, CONFIG_T::n_lo)];
-    if (y > hi[entry(c, CONFIG_T::n_hi)])
-        return hi[entry(c, CONFIG_T::n_hi)];
-    return y;
+    typename CONFIG_T::compare_t compared = y;
+    typename CONFIG_T::compare_t least = lo[entry(c, CONFIG_T::n_lo)];
+    typename CONFIG_T::compare_t greatest = hi[entry(c, CONFIG_T::n_hi)];
+    if (compared < least)
+        return least;
+    if (compared > greatest)
+        return greatest;
+    return compared;
 }
 
 template <class data_T, class res_T, typename CONFIG_T>
@@ -95,12 +100,14 @@ res_T step_one(data_T x, unsigned c, typename CONFIG_T::thresholds_t thresholds[
                typename CONFIG_T::values_t values[CONFIG_T::n_values]) {
     #pragma HLS INLINE
     unsigned row = entry(c, CONFIG_T::rows);
+    typename CONFIG_T::compare_t compared = x;
     ap_uint<CONFIG_T::stages> reached = 0;
     for (int stage = CONFIG_T::stages - 1; stage >= 0; stage--) {
         #pragma HLS UNROLL
         ap_uint<CONFIG_T::stages> tried = reached;
         tried[stage] = 1;
-        if (x >= thresholds[row * CONFIG_T::count + (unsigned)tried - 1])
+        typename CONFIG_T::compare_t threshold = thresholds[row * CONFIG_T::count + (unsigned)tried - 1];
+        if (compared >= threshold)
             reached = tried;
     }
     return values[row * (CONFIG_T::count + 1) + (unsigned)reached];

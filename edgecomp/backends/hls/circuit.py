@@ -29,8 +29,18 @@ def type_of(lo: int, hi: int) -> IntType:
     return IntType(bits=bits_of(lo, hi), signed=lo < 0)
 
 
+def signed_type(*intervals: tuple[int, int]) -> IntType:
+    """A signed type that holds every interval; zero and minus one are in it as well."""
+    lo, hi = min(lo for lo, _ in intervals), max(hi for _, hi in intervals)
+    return type_of(min(lo, -1), max(hi, 0))
+
+
+def extent(values: Ints) -> tuple[int, int]:
+    return int(values.array.min()), int(values.array.max())
+
+
 def type_of_ints(values: Ints) -> IntType:
-    return type_of(int(values.array.min()), int(values.array.max()))
+    return type_of(*extent(values))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

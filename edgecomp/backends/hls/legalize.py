@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import numpy as np
 
 from edgecomp.backends.hls.options import HlsOptions, Io, Strategy
@@ -11,8 +9,6 @@ from edgecomp.backends.hls.windows import stuffed
 from edgecomp.errors import InexpressibleError, Problem, UsageError, raise_all
 from edgecomp.ir import Conv, Dense, Network, operands
 from edgecomp.project import nearest
-
-MOST_READERS = 7  # of one stream: hls4ml's clone layer has at most that many outputs
 
 
 def check(network: Network, options: HlsOptions) -> tuple[Problem, ...]:
@@ -61,10 +57,7 @@ def legal_reuse(node: Dense | Conv) -> tuple[int, ...]:
 
 
 def _stream_problems(network: Network) -> tuple[Problem, ...]:
-    readers = Counter(name for node in network.nodes for name in operands(node))
-    hint = "take io=parallel"
-    unread = [Problem(what="a streamed input that nothing reads would block the circuit", where=node.name, hint=hint)
-              for node in network.inputs if not readers[node.name]]  # fmt: skip
-    many = [Problem(what=f"{count} nodes read it; a stream has at most {MOST_READERS} readers", where=name, hint=hint)
-            for name, count in sorted(readers.items()) if count > MOST_READERS]  # fmt: skip
-    return (*unread, *many)
+    read = {name for node in network.nodes for name in operands(node)}
+    what = "a streamed input that nothing reads would block the circuit"
+    hint = "take io=parallel, or a model without this input"
+    return tuple(Problem(what=what, where=node.name, hint=hint) for node in network.inputs if node.name not in read)

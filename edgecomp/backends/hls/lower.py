@@ -14,9 +14,12 @@ from edgecomp.backends.hls.circuit import (
     Kernel,
     KernelLayer,
     Parameter,
+    extent,
+    signed_type,
     type_of,
     type_of_ints,
 )
+from edgecomp.backends.hls.fanout import with_copies
 from edgecomp.backends.hls.options import HlsOptions
 from edgecomp.backends.hls.plan import Place, Planner, canonical, gather, memory_shape, value_type
 from edgecomp.backends.hls.tables import lookup_values, prefers_lookup, reached_thresholds
@@ -55,7 +58,9 @@ def plan(network: Network, options: HlsOptions) -> Circuit:
         lower(planner, node)
     entries = tuple(layer.wire.name for layer in planner.layers if isinstance(layer, Entry))
     ports = {layer.port: layer.wire.name for layer in planner.layers if isinstance(layer, KernelLayer) and layer.port}
-    return Circuit(layers=tuple(planner.layers), inputs=entries, outputs=tuple(ports[n.name] for n in network.outputs))
+    outputs = tuple(ports[node.name] for node in network.outputs)
+    circuit = Circuit(layers=tuple(planner.layers), inputs=entries, outputs=outputs)
+    return with_copies(circuit) if planner.streamed else circuit
 
 
 def lower(planner: Planner, node: Node) -> None:
@@ -104,12 +109,12 @@ def affine(
     port: str = "",
 ) -> KernelLayer:  # fmt: skip
     """(factor * x + addend) >> shift on every element; `interval` is that of factor * x + addend."""
-    wire, kind = planner.wires[target], type_of(*interval)
-    result = (interval[0] >> shift, interval[1] >> shift)
+    wire, result = planner.wires[target], (interval[0] >> shift, interval[1] >> shift)
     ints = {"multiplier": factor, "addend": addend, "lo": result[0], "hi": result[1]}
     return KernelLayer(
         wire=wire, node=node, kernel=Kernel.REQUANT, xs=(x,), port=port,
-        sizes=(("n", wire.size), ("channels", 1), ("shift", shift), ("half_even", 0)), types=(("scaled", kind),),
+        sizes=(("n", wire.size), ("channels", 1), ("shift", shift), ("half_even", 0)),
+        types=(("scaled", type_of(*interval)), ("compare", signed_type(interval, result))),
         parameters=tuple(parameter(name, Ints([v])) for name, v in ints.items()),
     )  # fmt: skip
 
@@ -250,12 +255,13 @@ def argmax(planner: Planner, node: ArgMax) -> KernelLayer:
 def requant(planner: Planner, node: Requant) -> KernelLayer:
     value = planner.values[node.x]
     least, greatest = scaled(node, value)
+    interval = (int(least.min()), int(greatest.max()))
     vectors = {"multiplier": node.multiplier, "addend": node.addend, "lo": node.lo, "hi": node.hi}
     return KernelLayer(
         xs=(planner.ready(node.x),), wire=planner.node_wire(node.name), node=node.name, kernel=Kernel.REQUANT,
         sizes=(("n", value.size), ("channels", value.shape[0]), ("shift", node.shift),
                ("half_even", int(node.rounding is Rounding.HALF_EVEN))),
-        types=(("scaled", type_of(int(least.min()), int(greatest.max()))),),
+        types=(("scaled", type_of(*interval)), ("compare", signed_type(interval, extent(node.lo), extent(node.hi)))),
         parameters=tuple(parameter(name, vector) for name, vector in vectors.items()),
         probe=planner.probe(node.name),
     )  # fmt: skip
@@ -273,10 +279,11 @@ def step(planner: Planner, node: Step) -> KernelLayer:
             types=(("position", type_of(0, table.shape[1] - 1)),), parameters=(parameter("values", table),),
         )  # fmt: skip
     thresholds, values = reached_thresholds(node, value)
+    compare = signed_type((value.least, value.greatest), extent(thresholds))
     return KernelLayer(
         wire=wire, node=node.name, kernel=Kernel.STEP, xs=(x,), probe=probe,
         sizes=(*sizes, ("stages", (thresholds.shape[1]).bit_length()), ("count", thresholds.shape[1])),
-        parameters=(parameter("thresholds", thresholds), parameter("values", values)),
+        types=(("compare", compare),), parameters=(parameter("thresholds", thresholds), parameter("values", values)),
     )  # fmt: skip
 
 

@@ -1,13 +1,16 @@
 """The reference interpreter: what a Network means. Vectorised over samples, in int64.
 
 Overflow cannot happen unseen: the verifier proves that every value and product fits 62 bits as long as the inputs lie
-in their stated intervals, and that is checked here. Matrix products run in float64 where the ranges prove that every
-partial sum stays below 2^53, which is exact and far faster; in int64 otherwise.
+in their stated intervals, and that is checked here; codes fed in from outside are proven afresh. Matrix products run
+in float32 or float64 where the ranges prove that every partial sum stays below 2^24 or 2^53, which is exact and far
+faster; in int64 otherwise. Samples go through in chunks that stay in the processor's cache.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
 from typing import Any, assert_never
 
 import numpy as np
@@ -22,6 +25,7 @@ from edgecomp.ir import (
     Dense,
     Encoding,
     Input,
+    Ints,
     MaxPool,
     Mul,
     Network,
@@ -39,38 +43,80 @@ from edgecomp.ir import (
     Value,
     operands,
 )
+from edgecomp.ir.network import faults_of_width
+from edgecomp.ir.ranges import NodeError, infer
 
 Codes = NDArray[np.int64]
 
+EXACT_IN_FLOAT32 = 1 << 24
 EXACT_IN_FLOAT64 = 1 << 53
-CHUNK_ELEMENTS = 1 << 22
+CHUNK_ELEMENTS = 1 << 15  # of the widest value; 256 KiB
+
+SINGLE_THREADED = 1 << 18
 
 
 def run(network: Network, inputs: Mapping[str, Codes], *, fed: Mapping[str, Codes] | None = None) -> dict[str, Codes]:
     """Every node's value for host codes `inputs[name]` of shape (N, *shape); DataError where codes do not fit.
 
     Where `fed` holds codes for a node, later nodes read those instead of the node's own value (which is still
-    returned), so that each node can be judged by itself.
+    returned), so that each node can be judged by itself. They may lie outside the node's interval as long as every
+    later node can still be computed exactly; DataError otherwise.
     """
-    values = network.values()
-    samples = _check_inputs(network, inputs)
-    widest = max(value.size for value in values.values())
-    chunk = max(1, CHUNK_ELEMENTS // widest)
-    parts = [
-        _run_chunk(network, values, {k: v[i : i + chunk] for k, v in inputs.items()}, _cut(fed, i, chunk))
-        for i in range(0, max(samples, 1), chunk)
-    ]
-    return parts[0] if len(parts) == 1 else {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
+    return _run(network, inputs, fed or {}, [node.name for node in network.nodes])
 
 
 def outputs(network: Network, inputs: Mapping[str, Codes]) -> dict[str, Codes]:
     """The host codes of the network's outputs."""
-    everything = run(network, inputs)
-    return {node.name: everything[node.name] for node in network.outputs}
+    return _run(network, inputs, {}, [node.name for node in network.outputs])
 
 
-def _cut(fed: Mapping[str, Codes] | None, start: int, count: int) -> dict[str, Codes]:
-    return {name: codes[start : start + count] for name, codes in (fed or {}).items()}
+def _run(
+    network: Network, inputs: Mapping[str, Codes], fed: Mapping[str, Codes], kept: Sequence[str]
+) -> dict[str, Codes]:
+    samples = _check_inputs(network, inputs)
+    values = _reached(network, fed, samples)
+    chunk = max(1, CHUNK_ELEMENTS // max(value.size for value in values.values()))
+    results = {name: np.empty((samples, *values[name].shape), dtype=np.int64) for name in kept}
+    for start in range(0, samples, chunk):
+        part = slice(start, start + chunk)
+        given, forced = ({name: codes[part] for name, codes in side.items()} for side in (inputs, fed))
+        own = _run_chunk(network, values, given, forced)
+        for name, result in results.items():
+            result[part] = own[name]
+    return results
+
+
+def _reached(network: Network, fed: Mapping[str, Codes], samples: int) -> Mapping[str, Value]:
+    """The network's values, or wider ones proven afresh where fed codes leave their node's interval."""
+    values = network.values()
+    for name, codes in fed.items():
+        if name not in values or codes.dtype.kind not in "iu" or codes.shape != (samples, *values[name].shape):
+            raise DataError(f"{codes.dtype} codes of shape {codes.shape} cannot be fed here", where=name)
+    if all(_within(values[name], codes) for name, codes in fed.items()):
+        return values
+    spans = {name: (int(codes.min()), int(codes.max())) for name, codes in fed.items()}
+    wider: dict[str, Value] = {}
+    for node in network.nodes:
+        try:
+            value = infer(node, wider)
+            wider[node.name] = value
+            faults = faults_of_width(node, wider)
+        except NodeError as error:
+            faults = [str(error)]
+        if faults:
+            raise DataError(f"the codes fed to earlier nodes cannot be taken here: {faults[0]}", where=node.name)
+        if node.name in spans:
+            lo, hi = spans[node.name]
+            wider[node.name] = replace(
+                value, lo=tuple(min(v, lo) for v in value.lo), hi=tuple(max(v, hi) for v in value.hi)
+            )
+    return wider
+
+
+def _within(value: Value, codes: Codes) -> bool:
+    """Whether every channel's codes (N, *shape) lie in that channel's interval."""
+    rank = len(value.shape)
+    return bool(np.all(codes >= column(np.array(value.lo), rank)) and np.all(codes <= column(np.array(value.hi), rank)))
 
 
 def _check_inputs(network: Network, inputs: Mapping[str, Codes]) -> int:
@@ -117,17 +163,36 @@ def column(vector: NDArray[Any], rank: int) -> NDArray[Any]:
     return vector.reshape(-1, *[1] * (rank - 1))
 
 
-def matmul(x: Codes, weight: Codes, bound: int) -> Codes:
-    """x (..., I) times weight (O, I) transposed, where no partial sum exceeds `bound` in magnitude."""
+@lru_cache(maxsize=256)
+def factor(weight: Ints, groups: int, greatest: int) -> NDArray[Any]:
+    """weight (O, ...) as (groups, taps, O / groups), in the fastest type exact for |x| up to `greatest`."""
+    rows = weight.array.reshape(groups, weight.shape[0] // groups, -1)
+    bound = int(abs(rows.astype(object)).sum(axis=2).max()) * greatest  # of every partial sum
+    exact: type[Any] = np.int64
     if bound < EXACT_IN_FLOAT64:
-        return (x.astype(np.float64) @ weight.T.astype(np.float64)).astype(np.int64)
-    return x @ weight.T
+        exact = np.float32 if bound < EXACT_IN_FLOAT32 else np.float64
+    return np.ascontiguousarray(rows.transpose(0, 2, 1), dtype=exact)
 
 
-def product_bound(x: Value, weight: Codes) -> int:
-    """A bound on every partial sum of |weight| * |x| over one output."""
-    rows = np.abs(weight.astype(object)).reshape(len(weight), -1).sum(axis=1)
-    return int(max(rows)) * max(abs(x.least), abs(x.greatest), 1)
+def magnitude(x: Value) -> int:
+    return max(abs(x.least), abs(x.greatest), 1)
+
+
+def matmul(x: Codes, weight: NDArray[Any]) -> Codes:
+    """x (..., taps) times weight (taps, O), computed in weight's type.
+
+    Products this small are slower on several threads, by far when another process has the other core: blocks of rows
+    stay below what OpenBLAS spreads (rows * taps * O of 2^18).
+    """
+    block = SINGLE_THREADED // max(weight.size, 1)
+    rows = x.reshape(-1, x.shape[-1]).astype(weight.dtype, copy=False)
+    if weight.dtype == np.int64 or block < 16 or len(rows) <= block:
+        y = rows @ weight
+    else:
+        y = np.empty((len(rows), weight.shape[1]), dtype=weight.dtype)
+        for start in range(0, len(rows), block):
+            np.matmul(rows[start : start + block], weight, out=y[start : start + block])
+    return np.asarray(y.astype(np.int64, copy=False).reshape(*x.shape[:-1], weight.shape[1]))
 
 
 def windows(x: Codes, kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]) -> Codes:
@@ -145,29 +210,29 @@ def padded(x: Codes, pads: tuple[tuple[int, int], ...], constant: int) -> Codes:
 
 
 def conv(node: Conv, x: Codes, value: Value) -> Codes:
-    weight = node.weight.array
-    view = windows(padded(x, node.pads, 0), weight.shape[2:], node.stride, node.dilation)
+    view = windows(padded(x, node.pads, 0), node.weight.shape[2:], node.stride, node.dilation)
     rank = len(node.stride)
     samples, places = view.shape[0], view.shape[2 : 2 + rank]
     grouped = view.reshape(samples, node.groups, -1, *view.shape[2:])
     columns = np.moveaxis(grouped, 2, 2 + rank)  # (N, groups, *places, I / groups, *kernel)
     columns = columns.reshape(samples, node.groups, *places, -1)
-    rows = weight.reshape(node.groups, weight.shape[0] // node.groups, -1)
-    bound = product_bound(value, weight)
-    parts = [matmul(columns[:, g], rows[g], bound) for g in range(node.groups)]
+    factors = factor(node.weight, node.groups, magnitude(value))
+    parts = [matmul(columns[:, g], factors[g]) for g in range(node.groups)]
     y = np.moveaxis(np.concatenate(parts, axis=-1), -1, 1)
-    biased: Codes = y + column(node.bias.array, 1 + rank)
-    return biased
+    return np.asarray(y + column(node.bias.array, 1 + rank))
 
 
 def requant(node: Requant, x: Codes) -> Codes:
     rank = x.ndim - 1
-    v: Codes = column(node.multiplier.array, rank) * x + column(node.addend.array, rank)
-    y = v >> node.shift
+    v = column(node.multiplier.array, rank) * x
+    v += column(node.addend.array, rank)
+    y: Codes = v >> node.shift
     if node.rounding is Rounding.HALF_EVEN:
-        y = y - (((v & ((1 << node.shift) - 1)) == 0) & ((y & 1) == 1))
-    clipped: Codes = np.clip(y, column(node.lo.array, rank), column(node.hi.array, rank))
-    return clipped
+        v &= (1 << node.shift) - 1
+        y -= y & (v == 0)  # one less where v was a multiple of 2^shift and y is odd
+    np.maximum(y, column(node.lo.array, rank), out=y)
+    np.minimum(y, column(node.hi.array, rank), out=y)
+    return y
 
 
 def step(node: Step, x: Codes) -> Codes:
@@ -225,8 +290,8 @@ def evaluate(node: Node, xs: list[Codes], values: Mapping[str, Value]) -> Codes:
     """One node's value for the values it reads, each (N, *shape)."""
     match node:
         case Dense():
-            weight = node.weight.array
-            return matmul(xs[0], weight, product_bound(values[node.x], weight)) + node.bias.array
+            y = matmul(xs[0], factor(node.weight, 1, magnitude(values[node.x]))[0])
+            return np.asarray(y + node.bias.array)
         case Conv():
             return conv(node, xs[0], values[node.x])
         case Add():

@@ -56,7 +56,7 @@ def _analyse(network: Network) -> tuple[Mapping[str, Value], tuple[Problem, ...]
         if not lacking and all(name in values for name in operands(node)):
             try:
                 values[node.name] = infer(node, values)
-                faults += _faults_of_width(node, values)
+                faults += faults_of_width(node, values)
             except NodeError as fault:
                 faults.append(str(fault))
         problems += [Problem(what=fault, where=node.name) for fault in faults]
@@ -69,7 +69,7 @@ def _faults_of_name(node: Node, seen: set[str]) -> list[str]:
     return faults + (["the name is taken by an earlier node"] if node.name in seen else [])
 
 
-def _faults_of_width(node: Node, values: Mapping[str, Value]) -> list[str]:
+def faults_of_width(node: Node, values: Mapping[str, Value]) -> list[str]:
     """Values, and Requant's products, that need more than MAX_BITS bits."""
     parts = {"its value": values[node.name]}
     if isinstance(node, Requant):

@@ -20,7 +20,7 @@ from edgecomp import golden, interp, oracle, vectors
 from edgecomp.backends import BACKENDS
 from edgecomp.backends.hls.testbench import vector_files
 from edgecomp.bundle import Bundle, check_output, read_manifest
-from edgecomp.check import Agreement, against_source
+from edgecomp.check import Agreement, against_source, showing
 from edgecomp.contract import contract, quantise_input, real_output
 from edgecomp.data import Data, check_targets, decide_task, load_data
 from edgecomp.errors import InexpressibleError, MismatchError, Problem, UsageError, raise_all
@@ -241,7 +241,7 @@ def quantised_outputs(model: Model, made: Vectors) -> Mapping[str, NDArray[np.fl
     if model.lowered is None or not made.n_user:
         return None
     reals = {name: values[: made.n_user] for name, values in real_inputs(model, made).items()}
-    trace = oracle.run(model.content, reals)
+    trace = oracle.run(showing(model.content, model.lowered.finals.values()), reals)
     return {name: trace.outputs[tensor] for name, tensor in model.lowered.finals.items()}
 
 

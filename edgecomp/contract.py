@@ -8,6 +8,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecomp.errors import DataError
 from edgecomp.ir import Encoding, Input, Network, Output, Value
 
 Codes = NDArray[np.int64]
@@ -25,7 +26,7 @@ def contract(network: Network, *, task: str, head: str, n_labelled: int) -> dict
         "n_labelled": n_labelled,
         "task": task,
         "head": head,
-        "comparable": all(len(node.scale) == 1 and len(node.offset) == 1 for node in network.outputs),
+        "comparable": all(len({*node.scale}) == len({*node.offset}) == 1 for node in network.outputs),
         "ties": "lowest index",
     }
 
@@ -95,8 +96,15 @@ def rounded(mode: str, v: Reals) -> Reals:
 
 
 def quantise_input(node: Input, real: NDArray[np.floating]) -> Codes:
-    """Host codes (N, *shape) of real data (N, *shape): float64 arithmetic, the stated rounding, clipping."""
+    """Host codes (N, *shape) of real data (N, *shape): float64 arithmetic, the stated rounding, clipping.
+
+    DataError where the data has another shape or is not finite.
+    """
     rank = len(node.shape)
+    if real.shape[1:] != node.shape:
+        raise DataError(f"real data of shape {real.shape} is no {('N', *node.shape)}", where=node.source or node.name)
+    if not np.isfinite(real).all():
+        raise DataError("real data is not finite", where=node.source or node.name)
     position = (real.astype(np.float64) - _column(node.offset, rank)) / _column(node.scale, rank)
     if node.encoding is Encoding.BIPOLAR:
         return np.asarray(position >= 0).astype(np.int64)

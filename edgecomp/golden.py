@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from edgecomp.ir import Network, Requant, Rounding, Step
 
 Codes = NDArray[np.int64]
+Marks = NDArray[np.bool_]
+
+BATCH = 512  # samples that ONNX Runtime is given at once, to bound its memory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,33 +35,36 @@ def coverage(network: Network, values: Mapping[str, Codes]) -> dict[str, Coverag
     """
     found = {}
     for node in network.nodes:
-        if isinstance(node, Requant):
-            found[node.name] = _of_requant(node, values[node.x])
-        elif isinstance(node, Step):
-            found[node.name] = _of_step(node, values[node.x])
+        if isinstance(node, Requant | Step):
+            clipped, tied = marks(node, values[node.x])
+            found[node.name] = Coverage(codes=clipped.size, clipped=int(clipped.sum()), tied=int(tied.sum()))
     return found
 
 
-def _of_requant(node: Requant, x: Codes) -> Coverage:
+def marks(node: Requant | Step, x: Codes) -> tuple[Marks, Marks]:
+    """Which elements of a rescaling node's operand x (N, *shape) are clipped, and which are tied (see `coverage`)."""
+    return _of_requant(node, x) if isinstance(node, Requant) else _of_step(node, x)
+
+
+def _of_requant(node: Requant, x: Codes) -> tuple[Marks, Marks]:
     column = (-1, *[1] * (x.ndim - 2))
     v = node.multiplier.array.reshape(column) * x + node.addend.array.reshape(column)
-    tied = (v & ((1 << node.shift) - 1)) == 0
+    on_boundary = (v & ((1 << node.shift) - 1)) == 0
     y = v >> node.shift
     if node.rounding is Rounding.HALF_EVEN:
-        y = y - (tied & (y & 1 == 1))
+        y = y - (on_boundary & (y & 1 == 1))
     clipped = (y < node.lo.array.reshape(column)) | (y > node.hi.array.reshape(column))
-    return Coverage(codes=x.size, clipped=int(clipped.sum()), tied=int(tied.sum()) if node.shift else 0)
+    return clipped, on_boundary & (node.shift > 0)
 
 
-def _of_step(node: Step, x: Codes) -> Coverage:
-    clipped = tied = 0
+def _of_step(node: Step, x: Codes) -> tuple[Marks, Marks]:
+    clipped, tied = np.empty(x.shape, dtype=bool), np.empty(x.shape, dtype=bool)
     thresholds = np.broadcast_to(node.thresholds.array, (x.shape[1], node.thresholds.shape[1]))
     for channel, row in enumerate(thresholds):
         at_or_below = np.searchsorted(row, x[:, channel], side="right")
-        below = np.searchsorted(row, x[:, channel], side="left")
-        clipped += int(((at_or_below == 0) | (at_or_below == len(row))).sum())
-        tied += int((at_or_below != below).sum())
-    return Coverage(codes=x.size, clipped=clipped, tied=tied)
+        clipped[:, channel] = (at_or_below == 0) | (at_or_below == len(row))
+        tied[:, channel] = at_or_below != np.searchsorted(row, x[:, channel], side="left")
+    return clipped, tied
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,4 +124,9 @@ def run_onnxruntime(model: onnx.ModelProto, inputs: Mapping[str, Codes]) -> dict
     types = {"tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(int16)": np.int16, "tensor(int8)": np.int8,
              "tensor(uint8)": np.uint8, "tensor(uint16)": np.uint16}  # fmt: skip
     feed = {node.name: inputs[node.name].astype(types[node.type]) for node in session.get_inputs()}
-    return {name: np.asarray(y, dtype=np.int64) for name, y in zip(names, session.run(names, feed), strict=True)}
+    samples = len(next(iter(feed.values())))
+    parts = [
+        session.run(names, {name: codes[start : start + BATCH] for name, codes in feed.items()})
+        for start in range(0, max(samples, 1), BATCH)
+    ]
+    return {name: np.concatenate([part[i] for part in parts]).astype(np.int64) for i, name in enumerate(names)}

@@ -1,4 +1,4 @@
-"""Test vectors as host codes: the user's data first, then corners, then seeded random ones."""
+"""Test vectors as host codes: the user's data first, then corners, random ones, and ones that tie or clip."""
 
 from __future__ import annotations
 
@@ -8,11 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecomp.ir import Input, Network
+from edgecomp.golden import marks
+from edgecomp.interp import run
+from edgecomp.ir import Input, Network, Requant, Step
 
 Codes = NDArray[np.int64]
 
+LEAST_COUNT = 100
 MAX_ONE_HOT = 64
+CANDIDATES = 512
+FOR_EACH_NODE = 4
+MAX_PRESSING = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +34,12 @@ class Vectors:
 
 
 def make(network: Network, data: Mapping[str, Codes] | None, *, seed: int = 0, count: int = 256) -> Vectors:
-    """Vectors for a network: `data` as it is, then corners, then `count` random ones; the same for the same seed."""
+    """`data` as it is, then corners, then `count` random ones (100 at least), then some that reach ties and clips.
+
+    The same network, data, seed and count give the same vectors.
+    """
     random = np.random.default_rng(seed)
+    count = max(count, LEAST_COUNT)
     parts = [corners(node, random) for node in network.inputs]
     longest = max(len(part) for part in parts)
     made: dict[str, Codes] = {}
@@ -37,10 +47,26 @@ def make(network: Network, data: Mapping[str, Codes] | None, *, seed: int = 0, c
         middle = np.clip(np.zeros(1, dtype=np.int64) + node.zero_point, node.lo, node.hi)
         filler = np.broadcast_to(middle, (longest - len(part), *node.shape))
         made[node.name] = np.concatenate([part, filler, spread(node, random, count)])
+    found = pressing(network, random)
+    made = {name: np.concatenate([codes, found[name]]) for name, codes in made.items()}
     if data is None:
         return Vectors(inputs=made, n_user=0)
     joined = {name: np.concatenate([np.asarray(data[name], dtype=np.int64), made[name]]) for name in made}
     return Vectors(inputs=joined, n_user=len(next(iter(data.values()))))
+
+
+def pressing(network: Network, random: np.random.Generator) -> dict[str, Codes]:
+    """Of random candidates, per rescaling node a few that lie on a rounding boundary and a few that clip."""
+    candidates = {node.name: spread(node, random, CANDIDATES) for node in network.inputs}
+    values = run(network, candidates)
+    chosen: set[int] = set()
+    for node in network.nodes:
+        if isinstance(node, Requant | Step):
+            for mark in marks(node, values[node.x]):
+                hits = np.flatnonzero(mark.reshape(CANDIDATES, -1).any(axis=1))
+                chosen |= {int(sample) for sample in hits[:FOR_EACH_NODE]}
+    rows = sorted(chosen)[:MAX_PRESSING]
+    return {name: codes[rows] for name, codes in candidates.items()}
 
 
 def corners(node: Input, random: np.random.Generator) -> Codes:

@@ -25,6 +25,7 @@ class Context:
     env: dict[str, Symbol]
     readers: Mapping[str, int]
     outputs: frozenset[str]
+    softened: dict[str, str] = field(default_factory=dict)  # graph output -> argument of the softmax that gives it
     stored: dict[str, tuple[int, int]] = field(default_factory=dict)  # code range of initialisers of under a byte
 
     def symbol(self, name: str) -> Symbol:

@@ -83,7 +83,7 @@ class Lowered:
     dialect: str
     origins: Mapping[str, str]
     sources: Mapping[str, str]  # Input node -> graph input
-    finals: Mapping[str, str]  # Output node -> graph output
+    finals: Mapping[str, str]  # Output node -> source tensor that it stands for (a final softmax's argument)
     records: tuple[Record, ...]
     notes: tuple[str, ...]
 
@@ -134,7 +134,7 @@ def lower(model: onnx.ModelProto) -> Lowered:
         dialect=dialect,
         origins={tensor: node for tensor, node in builder.origins.items() if node in alive},
         sources={node.name: node.source for node in network.inputs},
-        finals={names[name]: name for name in outputs},
+        finals={names[name]: ctx.softened.get(name, name) for name in outputs},
         records=tuple(record for record in builder.records if record.node in alive),
         notes=tuple(builder.notes),
     )
@@ -191,6 +191,7 @@ def _softened(ctx: Context, node: onnx.NodeProto) -> Real:
     if ctx.readers[node.output[0]]:
         raise InexpressibleError(f"the {node.op_type.lower()} is an output and is read again", where=where(node))
     ctx.builder.notes.append(f"{where(node)}: the final {node.op_type.lower()} is replaced by its integer logits")
+    ctx.softened[node.output[0]] = node.input[0]
     return ctx.real(node)
 
 

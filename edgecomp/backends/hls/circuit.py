@@ -24,6 +24,11 @@ class IntType:
     def __str__(self) -> str:
         return f"ap_{'' if self.signed else 'u'}int<{self.bits}>"
 
+    @property
+    def fixed(self) -> str:
+        """The fixed-point type without fraction bits, which holds the same integers."""
+        return f"ap_{'' if self.signed else 'u'}fixed<{self.bits},{self.bits}>"
+
 
 def type_of(lo: int, hi: int) -> IntType:
     return IntType(bits=bits_of(lo, hi), signed=lo < 0)

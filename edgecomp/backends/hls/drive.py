@@ -22,7 +22,7 @@ from edgecomp.backends.hls.circuit import (
     Probe,
     type_of_ints,
 )
-from edgecomp.backends.hls.options import HlsOptions
+from edgecomp.backends.hls.options import HlsOptions, Strategy
 from edgecomp.project import FpgaTarget
 
 PROJECT = "classifier"
@@ -94,15 +94,19 @@ def _graph(circuit: Circuit, target: FpgaTarget, options: HlsOptions, folder: Pa
     )  # fmt: skip
     config["HLSConfig"] = {
         "Model": {"Precision": "ap_int<64>", "ReuseFactor": 1, "Strategy": options.strategy.value},
-        "LayerName": {layer.wire.name: _layer_config(layer) for layer in circuit.layers},
+        "LayerName": {layer.wire.name: _layer_config(layer, options) for layer in circuit.layers},
     }
     layers = [_layer(layer) for layer in circuit.layers]
     return ModelGraph.from_layer_list(config, layers, list(circuit.inputs), list(circuit.outputs))
 
 
-def _layer_config(layer: Layer) -> dict[str, Any]:
-    """What HLSConfig says of a layer: every precision, the reuse factor, the places computed at once."""
-    precision = {"result": str(layer.wire.type)}
+def _layer_config(layer: Layer, options: HlsOptions) -> dict[str, Any]:
+    """What HLSConfig says of a layer: every precision and the reuse factor.
+
+    hls4ml's distributed arithmetic wants fixed-point values; everything else takes integers, which compile faster.
+    """
+    fixed = options.strategy is Strategy.DISTRIBUTED_ARITHMETIC
+    precision = {"result": layer.wire.type.fixed if fixed else str(layer.wire.type)}
     config: dict[str, Any] = {"Precision": precision}
     if isinstance(layer, DenseLayer | ConvLayer):
         precision["weight"] = weight_type(type_of_ints(layer.weight))
@@ -118,9 +122,7 @@ def weight_type(kind: IntType) -> str:
     hls4ml reads a 1-bit ap_uint weight as a binary network's -1 and +1, and a 2-bit ap_int weight as ternary, where -2
     would be +1; the fixed-point types of the same width have no such second meaning.
     """
-    if kind.bits > 2:
-        return str(kind)
-    return f"ap_{'' if kind.signed else 'u'}fixed<{kind.bits},{kind.bits}>"
+    return str(kind) if kind.bits > 2 else kind.fixed
 
 
 def _layer(layer: Layer) -> dict[str, Any]:

@@ -28,7 +28,7 @@ class EdgecompKernel(Layer):  # type: ignore[misc]
     def initialize(self) -> None:
         kernel: KernelLayer = self.get_attr("kernel")
         variable = kernel.wire.name if kernel.port else "layer{index}_out"
-        self.add_output_variable(list(kernel.wire.shape), var_name=variable, precision=precision(kernel.wire.type))
+        self.add_output_variable(list(kernel.wire.shape), var_name=variable)
         for parameter in kernel.parameters:
             self.add_weights_variable(
                 name=parameter.name, var_name=parameter.name + "{index}", type_name=parameter.name + "{index}_t",

@@ -70,8 +70,10 @@ def _output(node: Output, value: Value) -> dict[str, object]:
     return _side(node.name, value.shape, value.least, value.greatest, node)
 
 
-def _column(vector: Sequence[Fraction], rank: int) -> Reals:
-    return np.array([float(v) for v in vector]).reshape(-1, *[1] * (rank - 1))
+def _column(vector: Sequence[Fraction], shape: Sequence[int]) -> Reals:
+    """A vector for all elements, of one entry a channel, or of one an element, so that it broadcasts over `shape`."""
+    column = np.array([float(v) for v in vector])
+    return column.reshape(shape) if len(vector) > shape[0] else column.reshape(-1, *[1] * (len(shape) - 1))
 
 
 def rounded(mode: str, v: Reals) -> Reals:
@@ -100,12 +102,11 @@ def quantise_input(node: Input, real: NDArray[np.floating]) -> Codes:
 
     DataError where the data has another shape or is not finite.
     """
-    rank = len(node.shape)
     if real.shape[1:] != node.shape:
         raise DataError(f"real data of shape {real.shape} is no {('N', *node.shape)}", where=node.source or node.name)
     if not np.isfinite(real).all():
         raise DataError("real data is not finite", where=node.source or node.name)
-    position = (real.astype(np.float64) - _column(node.offset, rank)) / _column(node.scale, rank)
+    position = (real.astype(np.float64) - _column(node.offset, node.shape)) / _column(node.scale, node.shape)
     if node.encoding is Encoding.BIPOLAR:
         return np.asarray(position >= 0).astype(np.int64)
     before = node.zero_point if node.rounded_with_zero_point else 0
@@ -115,6 +116,6 @@ def quantise_input(node: Input, real: NDArray[np.floating]) -> Codes:
 
 def real_output(node: Output, codes: Codes) -> Reals:
     """Real values (N, *shape) of host codes."""
-    rank = codes.ndim - 1
+    shape = codes.shape[1:]
     centred = 2 * codes - 1 if node.encoding is Encoding.BIPOLAR else codes - node.zero_point
-    return np.asarray(centred * _column(node.scale, rank) + _column(node.offset, rank))
+    return np.asarray(centred * _column(node.scale, shape) + _column(node.offset, shape))

@@ -140,10 +140,10 @@ class Builder:
         """
         full = [np.broadcast_to(array, real.shape) for array in arrays]
         moved = [self._before_posts(real, array, where) for array in full]
+        if not real.base:
+            return real, [vector(array) for array in moved]  # the host works element by element
         if all(_constant_per_channel(array) for array in moved):
             return real, [vector(_channel_column(array)) for array in moved]
-        if not real.base:
-            raise InexpressibleError("a parameter varies within a channel of the graph input", where=where)
         flat = self.flattened(real)
         return flat, [vector(array.reshape(-1)) for array in moved]
 
@@ -373,10 +373,8 @@ class Builder:
         before, quantiser, shift = _host_rule(chain, tensor)
         size = max(len(before.a), len(before.b))
         lines = [(entry(before.a, c), entry(before.b, c)) for c in range(size)]
-        if min(a for a, _ in lines) <= 0 or (size > 1 and real.posts):
-            raise InexpressibleError(
-                "the input's normalisation is not per channel of the input with a positive scale", where=tensor
-            )
+        if min(a for a, _ in lines) <= 0:
+            raise InexpressibleError("the input's normalisation has no positive scale", where=tensor)
         bipolar = isinstance(quantiser, Sign)
         together, zero_point = shift != 0, -shift
         if (
@@ -393,8 +391,8 @@ class Builder:
             hi=1 if isinstance(quantiser, Sign) else quantiser.hi,
             zero_point=zero_point, rounded_with_zero_point=together,
             encoding=Encoding.BIPOLAR if bipolar else Encoding.INTEGER,
-            scale=steps if bipolar else tuple(1 / a for a, _ in lines),
-            offset=tuple(((zero_point if together else 0) - b) / a for a, b in lines),
+            scale=steps if bipolar else per_channel([1 / a for a, _ in lines], real.source_shape),
+            offset=per_channel([((zero_point if together else 0) - b) / a for a, b in lines], real.source_shape),
             source=real.source, rounding="SIGN" if isinstance(quantiser, Sign) else quantiser.mode.value,
         )  # fmt: skip
         if earlier is None:
@@ -406,6 +404,9 @@ class Builder:
 
     def _scaled(self, real: Real, steps: Vector, tensor: str) -> Real:
         """`steps` times the integers of real's base, its waiting movements done; notes where the integers come from."""
+        steps = per_channel(steps, self.values[real.base].shape)
+        if len(steps) > self.values[real.base].shape[0]:
+            raise InexpressibleError("scales per channel run along another axis than the channels", where=tensor)
         settled = self.settle(replace(real, chain=compose((Affine(a=steps, b=(ZERO,)),))), tensor)
         if settled.posts:
             raise InexpressibleError("scales per channel run along another axis than the channels", where=tensor)
@@ -495,6 +496,14 @@ def _host_rule(chain: Chain, tensor: str) -> tuple[Affine, Round | Sign, int]:
     assert isinstance(before, Affine)
     assert isinstance(quantiser, Round | Sign)
     return before, quantiser, shift
+
+
+def per_channel(entries: Sequence[Fraction], shape: tuple[int, ...]) -> Vector:
+    """One entry for all elements of `shape`, or one a channel, where that says the same as `entries`."""
+    if len(entries) in (1, shape[0]):
+        return vector(np.array(entries, dtype=object))
+    array = np.array(entries, dtype=object).reshape(shape)
+    return vector(_channel_column(array)) if _constant_per_channel(array) else tuple(entries)
 
 
 def _of(values: Sequence[int], channel: int) -> int:

@@ -259,9 +259,9 @@ def lower_average_pool(ctx: Context, node: onnx.NodeProto) -> Real:
     kernel, stride, dilation, pads = _window(node, real)
     if set(dilation) != {1}:
         raise InexpressibleError("a dilated average", where=where(node))
-    plain = not any(map(any, pads))
-    whole = attribute(node, "count_include_pad", 0) and not attribute(node, "ceil_mode", 0)
-    if not plain and not whole:
+    stated = spatial_pads(node, real.shape[1:], kernel, stride, dilation)
+    whole = attribute(node, "count_include_pad", 0) and tuple(stated) == pads
+    if any(map(any, pads)) and not whole:
         raise InexpressibleError(
             "the divisor of this average depends on the position",
             where=where(node),

@@ -88,6 +88,7 @@ class Input:
     zero_point, lo, hi), so that real = scale * (code - zero_point) + offset. `rounding` is the host's: ROUND (half to
     even), HALF_UP (half away from zero), HALF_DOWN (half to zero), FLOOR, CEIL, UP (away from zero), DOWN (to zero), or
     SIGN for a bipolar code (real - offset >= 0); where `rounded_with_zero_point`, the zero point is added before it.
+    Scale and offset have one entry for all, for each channel, or for each element (row-major).
     """
 
     name: str

@@ -154,6 +154,8 @@ def infer_input(node: Input) -> Value:
     require(math.prod(node.shape) <= MAX_ELEMENTS, f"shape {node.shape} holds more than {MAX_ELEMENTS} elements")
     require(node.lo <= node.hi, f"interval {node.lo}..{node.hi} is empty")
     require(all(scale > 0 for scale in node.scale), "a scale is not positive")
+    counts = (1, node.shape[0], math.prod(node.shape))
+    require(len(node.scale) in counts and len(node.offset) in counts, f"scale or offset has none of {counts} entries")
     lo, hi = node.lo - node.zero_point, node.hi - node.zero_point
     if node.encoding is Encoding.BIPOLAR:
         require((node.lo, node.hi, node.zero_point) == (0, 1, 0), "a bipolar input has codes 0..1 and zero point 0")

@@ -26,11 +26,10 @@ from edgecomp.frontend.functions import (
     entry,
     monotone,
 )
+from edgecomp.frontend.joint import joint
 from edgecomp.frontend.requantise import Record, requantise, shortened
-from edgecomp.frontend.symbols import Objects, Post, Real, fractions, gcd, vector
+from edgecomp.frontend.symbols import Objects, Post, Real, fractions, vector
 from edgecomp.ir import (
-    Add,
-    ArgMax,
     Conv,
     Dense,
     Encoding,
@@ -59,6 +58,18 @@ class Grid:
     offset: Vector
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pending:
+    """first + second, which waits for its quantiser: together they need far shorter multipliers than the exact sum.
+
+    Neither has waiting movements. `exactly` emits the exact sum, for a reader that is no quantiser.
+    """
+
+    first: Real
+    second: Real
+    exactly: Callable[[], Real]
+
+
 @dataclass(slots=True, kw_only=True)
 class Builder:
     """Collects nodes; every method that emits one returns its name or the real value that it carries."""
@@ -67,6 +78,7 @@ class Builder:
     values: dict[str, Value] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
     origins: dict[str, str] = field(default_factory=dict)  # quantised tensor of the source graph -> IR node
+    pending: dict[str, Pending] = field(default_factory=dict)  # bases that are no node yet
     records: list[Record] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -173,6 +185,7 @@ class Builder:
 
     def flattened(self, real: Real) -> Real:
         """The same value on a base of one axis, each element a channel."""
+        real = self.resolved(real)
         value = self.values[real.base]
         base = self.emit(Reshape(name=self.name(f"{real.base}_flat"), x=real.base, shape=(value.size,)))
         chain = tuple(_repeated(op, value.size // value.shape[0]) for op in real.chain)
@@ -210,6 +223,7 @@ class Builder:
                 where=where,
                 hint="quantise the input first, see `edgecomp quantize`",
             )
+        real = self.resolved(real)
         chain = real.chain
         if len(chain) <= 1 and all(isinstance(op, Affine) for op in chain):
             base, scale, offset = self._signed(real)
@@ -301,7 +315,7 @@ class Builder:
         """The real value after a data movement or maximum: done on the integers at once where that is exact."""
         shape = moved_shape(post, real.shape)
         waiting = replace(real, shape=shape, posts=(*real.posts, post))
-        if real.posts or not real.base:
+        if real.posts or not real.base or real.base in self.pending:
             return waiting
         chain = self._chain_behind(real, post)
         if chain is None:
@@ -337,6 +351,14 @@ class Builder:
             done = self.layout(done, post, where)
         return done
 
+    def resolved(self, real: Real) -> Real:
+        """The same value with a pending sum behind it emitted exactly."""
+        waiting = self.pending.get(real.base)
+        if waiting is None:
+            return real
+        done = waiting.exactly()
+        return replace(real, base=done.base, chain=compose((*done.chain, *real.chain)))
+
     # ---- quantisers ---------------------------------------------------------------------------------------------
 
     def quantise_by(
@@ -350,6 +372,12 @@ class Builder:
         chain = compose((*real.chain, *ops(steps)))
         if not real.base:
             return self._graph_input(real, chain, steps, tensor)
+        if real.base in self.pending:
+            base = self._jointly(self.pending[real.base], chain, tensor)
+            if base is not None:
+                return self._scaled(replace(real, base=base), steps, tensor)
+            real = self.resolved(real)
+            chain = compose((*real.chain, *ops(steps)))
         name = self.name(tensor)
         made = requantise(chain, self.values[real.base], name, real.base)
         kept = made.nodes[-1]
@@ -362,6 +390,21 @@ class Builder:
                 base = self.emit(node)
             self.records.append(made.record)
         return self._scaled(replace(real, base=base), steps, tensor)
+
+    def _jointly(self, waiting: Pending, chain: Chain, tensor: str) -> str | None:
+        """The base of a quantised pending sum, or None where no short multipliers are exact."""
+        first, second = waiting.first, waiting.second
+        name = self.name(tensor)
+        made = joint(first.chain, second.chain, chain, self.values[first.base], self.values[second.base],
+                     (first.base, second.base, name))  # fmt: skip
+        if made is None:
+            self.taken.discard(name)
+            return None
+        for node in made.nodes:
+            self.taken.add(node.name)
+            self.emit(node)
+        self.records.append(made.record)
+        return name
 
     def _identity(self, node: Requant) -> bool:
         value = self.values[node.x]
@@ -412,64 +455,6 @@ class Builder:
             raise InexpressibleError("scales per channel run along another axis than the channels", where=tensor)
         self.origins[tensor] = settled.base
         return settled
-
-    # ---- sums ---------------------------------------------------------------------------------------------------
-
-    def sum(self, first: Grid, second: Grid, sign: int, where: str) -> Real:
-        """first + sign * second on their coarsest common grid."""
-        rank = max(len(first.shape), len(second.shape))
-        a, b = self._ranked(first, rank), self._ranked(second, rank)
-        channels = max(a.shape[0], b.shape[0])
-        pairs = [
-            (entry(a.scale, c), entry(b.scale, c))
-            for c in range(channels if max(len(a.scale), len(b.scale)) > 1 else 1)
-        ]
-        steps = [gcd([p, q]) for p, q in pairs]
-        p = [int(pair[0] / step) for pair, step in zip(pairs, steps, strict=True)]
-        q = [sign * int(pair[1] / step) for pair, step in zip(pairs, steps, strict=True)]
-        if max(abs(v) for v in (*p, *q)) >= 1 << MAX_BITS:
-            raise InexpressibleError(
-                f"exact common scales need more than {MAX_BITS} bits", where=where, hint="use power-of-two scales"
-            )
-        base = self.emit(Add(name=self.name(where), a=a.base, b=b.base, p=shortened(p), q=shortened(q)))
-        size = max(len(a.offset), len(b.offset))
-        offset = tuple(entry(a.offset, c) + sign * entry(b.offset, c) for c in range(size))
-        chain = compose((Affine(a=tuple(steps), b=offset),))
-        return Real(base=base, shape=self.values[base].shape, chain=chain)
-
-    def winner(self, grid: Grid, where: str) -> str:
-        """ArgMax of real values: integers multiplied by the exact mantissas of unlike scales, offsets included."""
-        base, size = grid.base, math.prod(grid.shape)
-        if grid.shape != (size,):
-            base = self.emit(Reshape(name=self.name(f"{where}_flat"), x=base, shape=(size,)))
-        if len(grid.scale) > 1 or len(grid.offset) > 1:
-            pairs = [(entry(grid.scale, c), entry(grid.offset, c)) for c in range(size)]
-            unit = gcd([v for pair in pairs for v in pair])
-            base = self.rescaled(
-                base, [int(s / unit) for s, _ in pairs], [int(o / unit) for _, o in pairs], f"{where}_logits"
-            )
-        return self.emit(ArgMax(name=self.name(where), x=base))
-
-    def common(self, grids: Sequence[Grid], where: str) -> list[Grid]:
-        """The same values on one scale per tensor; InexpressibleError where their offsets differ."""
-        if len({grid.offset for grid in grids}) != 1 or any(len(grid.offset) > 1 for grid in grids):
-            raise InexpressibleError("values with unlike offsets are joined", where=where, hint="quantise them alike")
-        step = gcd([s for grid in grids for s in grid.scale])
-        out = []
-        for grid in grids:
-            factors = [int(s / step) for s in grid.scale]
-            base = grid.base if set(factors) == {1} else self.rescaled(grid.base, factors, [0], f"{grid.base}_common")
-            out.append(replace(grid, base=base, scale=(step,)))
-        return out
-
-    def _ranked(self, grid: Grid, rank: int) -> Grid:
-        if len(grid.shape) == rank:
-            return grid
-        shape = (1,) * (rank - len(grid.shape)) + grid.shape
-        if len(grid.scale) > 1 or len(grid.offset) > 1:
-            raise InexpressibleError("scales per channel are broadcast along another axis", where=grid.base)
-        base = self.emit(Reshape(name=self.name(f"{grid.base}_ranked"), x=grid.base, shape=shape))
-        return replace(grid, base=base, shape=shape)
 
 
 def _host_rule(chain: Chain, tensor: str) -> tuple[Affine, Round | Sign, int]:

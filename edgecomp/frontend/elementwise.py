@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 
 from edgecomp.errors import InexpressibleError, ModelError
+from edgecomp.frontend import sums
 from edgecomp.frontend.context import Context, attribute, axis_of, number, ones, unbatched, where
 from edgecomp.frontend.functions import Activation, Affine, Chain, Clip, HardSwish, Kind, Normalise, compose
 from edgecomp.frontend.symbols import Const, Objects, Quantised, Real, fractions
@@ -29,7 +30,7 @@ def _sum(ctx: Context, node: onnx.NodeProto, sign: int) -> Real:
     """a + sign * b, either of which may be a constant."""
     a, b = ctx.symbol(node.input[0]), ctx.symbol(node.input[1])
     if isinstance(a, Real) and isinstance(b, Real):
-        return ctx.builder.sum(ctx.builder.grid(a, where(node)), ctx.builder.grid(b, where(node)), sign, where(node))
+        return sums.add(ctx.builder, a, b, sign, where(node))
     if isinstance(a, Real):
         assert isinstance(b, Const | Quantised)
         return ctx.builder.affine(a, ones(), constant(node, np.asarray(b.exact() * sign, dtype=object), a), where(node))
@@ -210,7 +211,7 @@ def lower_arg_max(ctx: Context, node: onnx.NodeProto) -> Real:
     axis = axis_of(node, int(attribute(node, "axis", 0)), len(real.shape))
     if attribute(node, "select_last_index", 0) or axis != 0 or any(size != 1 for size in real.shape[1:]):
         raise InexpressibleError("argmax over anything but the classes, lowest index first", where=where(node))
-    base = ctx.builder.winner(ctx.builder.grid(real, where(node)), where(node))
+    base = sums.winner(ctx.builder, ctx.builder.grid(real, where(node)), where(node))
     shape = real.shape[1:] if not attribute(node, "keepdims", 1) else (1, *real.shape[1:])
     result = Real(base=base, shape=(1,))
     if shape in ((), (1,)):

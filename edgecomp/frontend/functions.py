@@ -362,19 +362,32 @@ def _affine_estimate(e: Estimate, a: Floats, b: Floats, slack: float = 4.0) -> E
     return Estimate(v=v, error=error, unsure=e.unsure)
 
 
-def _exact_in_float64(op: Affine) -> bool:
-    """Whether a and b are floats and a is a power of two, so that only the sum can round."""
-    powers = all(abs(v.numerator) & (abs(v.numerator) - 1) == 0 and v.denominator.bit_length() < 500 for v in op.a)
-    return powers and all(Fraction(float(v)) == v for v in (*op.a, *op.b))
+def _are_floats(*vectors: Vector) -> bool:
+    """Whether every entry is a float64, far enough from its limits for exact products."""
+    return all(Fraction(float(v)) == v and (v == 0 or 2.0**-300 < abs(v) < 2.0**300) for part in vectors for v in part)
 
 
-def _power_estimate(e: Estimate, a: Floats, b: Floats) -> Estimate:
-    """An affine map by powers of two: exact but for the rounding of the sum, which two-sum recovers."""
-    product = a * e.v
-    v = product + b
-    kept = v - product
-    lost = (product - (v - kept)) + (b - kept)
+def _halves(v: Floats) -> tuple[Floats, Floats]:
+    """v as a sum of two floats of 26 bits each (Veltkamp's splitting)."""
+    wide = 134217729.0 * v
+    high = wide - (wide - v)
+    return high, v - high
+
+
+def _product_estimate(e: Estimate, a: Floats) -> Estimate:
+    """a * v for floats a: the error of the product itself is computed, not bounded (Dekker)."""
+    v = a * e.v
+    (a_high, a_low), (v_high, v_low) = _halves(a), _halves(e.v)
+    lost = ((a_high * v_high - v) + a_high * v_low + a_low * v_high) + a_low * v_low
     return Estimate(v=v, error=np.abs(a) * e.error + np.abs(lost), unsure=e.unsure)
+
+
+def _sum_estimate(e: Estimate, b: Floats) -> Estimate:
+    """v + b for floats b: the error of the sum itself is computed, not bounded (Knuth)."""
+    v = e.v + b
+    kept = v - e.v
+    lost = (e.v - (v - kept)) + (b - kept)
+    return Estimate(v=v, error=e.error + np.abs(lost), unsure=e.unsure)
 
 
 def _activation_estimate(kind: Kind, e: Estimate) -> Estimate:
@@ -424,8 +437,8 @@ def _round_estimate(op: Round, e: Estimate) -> Estimate:
 def _estimate_step(op: Operation, e: Estimate, channel: NDArray[np.int64]) -> Estimate:
     match op:
         case Affine():
-            estimate = _power_estimate if _exact_in_float64(op) else _affine_estimate
-            return estimate(e, _column(op.a, channel), _column(op.b, channel))
+            a, b = _column(op.a, channel), _column(op.b, channel)
+            return _sum_estimate(_product_estimate(e, a), b) if _are_floats(op.a, op.b) else _affine_estimate(e, a, b)
         case Normalise():
             root = np.sqrt(_column(op.variance, channel))
             a = _column(op.gamma, channel) / root
@@ -439,8 +452,9 @@ def _estimate_step(op: Operation, e: Estimate, channel: NDArray[np.int64]) -> Es
             return Estimate(v=np.clip(e.v, lo, hi), error=e.error + ULP * bound, unsure=e.unsure)
         case Leaky():
             slope = _column(op.slope, channel)
-            error = np.maximum(1, np.abs(slope)) * e.error + 4 * ULP * np.abs(slope * e.v)
-            return Estimate(v=np.where(e.v < 0, slope * e.v, e.v), error=error, unsure=e.unsure)
+            below = _product_estimate(e, slope) if _are_floats(op.slope) else _affine_estimate(e, slope, 0 * slope)
+            error = np.where(e.v < -e.error, below.error, np.maximum(below.error, e.error))
+            return Estimate(v=np.where(e.v < 0, below.v, e.v), error=error, unsure=e.unsure)
         case Activation():
             return _activation_estimate(op.kind, e)
         case HardSwish():

@@ -9,6 +9,7 @@ from itertools import pairwise
 import onnx
 
 from edgecomp.errors import InexpressibleError, ModelError
+from edgecomp.frontend import sums
 from edgecomp.frontend.context import Context, attribute, axis_of, where
 from edgecomp.frontend.functions import Affine, compose, entry
 from edgecomp.frontend.linear import sizes, spatial_pads
@@ -196,7 +197,7 @@ def lower_concat(ctx: Context, node: onnx.NodeProto) -> Real:
     grids = [ctx.builder.grid(real, where(node)) for real in reals]
     builder = ctx.builder
     if axis:
-        grids = builder.common(grids, where(node))
+        grids = sums.common(builder, grids, where(node))
     base = builder.emit(Concat(name=builder.name(where(node)), xs=tuple(g.base for g in grids), axis=axis))
     if axis:
         scale, offset = grids[0].scale, grids[0].offset

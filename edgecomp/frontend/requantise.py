@@ -83,6 +83,9 @@ def _at(chain: Chain, channel: int, xs: Codes) -> Codes:
 def _bisect(chain: Chain, channel: int, lo: int, hi: int, sign: int) -> tuple[Codes, Codes]:
     """Thresholds and values of a monotone piece, by bisection for every code at once."""
     first, last = (int(v) for v in _at(chain, channel, np.array([lo, hi], dtype=np.int64)))
+    if hi - lo < 4 * abs(last - first):  # more codes than integers: many would be bisected in vain
+        xs = np.arange(lo, hi + 1, dtype=np.int64)
+        return _runs(xs, _at(chain, channel, xs))
     wanted = np.arange(first + sign, last + sign, sign, dtype=np.int64)
     below = np.full(len(wanted), lo, dtype=np.int64)  # the code is not yet reached here
     reached = np.full(len(wanted), hi, dtype=np.int64)
@@ -223,10 +226,10 @@ def fits(stairs: Staircase, shift: int, multiplier: int) -> int | None:
         wide_t, wide_v = t.astype(object), v.astype(object)
         least = max((wide_v[1:] * (1 << shift)) - multiplier * wide_t)
         beyond = min(((wide_v[:-1] + 1) * (1 << shift)) - multiplier * (wide_t - 1))
-    return _roundest(least, beyond - 1) if least < beyond else None
+    return roundest(least, beyond - 1) if least < beyond else None
 
 
-def _roundest(lo: int, hi: int) -> int:
+def roundest(lo: int, hi: int) -> int:
     """The integer in lo..hi with the most trailing zeros: the addend that costs least."""
     for bit in range(max(lo.bit_length(), hi.bit_length()), -1, -1):
         candidate = -((-lo) >> bit) << bit

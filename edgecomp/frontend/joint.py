@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import product
 from typing import Any
@@ -51,6 +51,11 @@ class Segments:
     floor: NDArray[np.bool_]
     ceiling: NDArray[np.bool_]
     sign: int
+
+    @property
+    def reach(self) -> int:
+        """The greatest magnitude of anything in it."""
+        return max(int(np.abs(part).max()) for part in (self.start, self.end, self.value, self.other))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,25 +123,34 @@ def _segments(first: Chain, line: Affine, then: Chain, c: int, a: Value, b: Valu
     falling = any(one.values[-1] < one.values[0] for _, one in stairs)
     if falling:
         stairs = [(other, mirrored(one)) for other, one in stairs]
-    value = np.concatenate([one.values for _, one in stairs]).astype(object)
-    least, greatest = min(value), max(value)
+    value = np.concatenate([one.values for _, one in stairs])
+    least, greatest = value.min(), value.max()
     return Segments(
-        start=np.concatenate([[one.lo, *one.thresholds] for _, one in stairs]).astype(object),
-        end=np.concatenate([[*(one.thresholds - 1), one.hi] for _, one in stairs]).astype(object),
-        value=value, other=np.concatenate([[other] * len(one.values) for other, one in stairs]).astype(object),
-        floor=(value > least).astype(bool), ceiling=(value < greatest).astype(bool), sign=-1 if falling else 1,
+        start=np.concatenate([[one.lo, *one.thresholds] for _, one in stairs]),
+        end=np.concatenate([[*(one.thresholds - 1), one.hi] for _, one in stairs]),
+        value=value, other=np.concatenate([[other] * len(one.values) for other, one in stairs]),
+        floor=value > least, ceiling=value < greatest, sign=-1 if falling else 1,
     )  # fmt: skip
 
 
 def _addend(rows: Segments, shift: int, p: int, q: int) -> int | None:
     """An addend with which the quotient is right at both ends of every segment, or None."""
+    rows = _typed(rows, (rows.reach + 2) * ((1 << shift) + abs(p) + abs(q)))
     least = (rows.value << shift) - p * rows.start - q * rows.other
     beyond = ((rows.value + 1) << shift) - p * rows.end - q * rows.other
-    low = max(least[rows.floor], default=None)
-    high = min(beyond[rows.ceiling], default=None)
+    low = int(least[rows.floor].max()) if rows.floor.any() else None
+    high = int(beyond[rows.ceiling].min()) if rows.ceiling.any() else None
     if low is None or high is None:
         return low if low is not None else None if high is None else high - 1
     return roundest(low, high - 1) if low < high else None
+
+
+def _typed(rows: Segments, reach: int) -> Segments:
+    """The rows in Python's integers where `reach` goes beyond int64."""
+    if reach < 1 << 62:
+        return rows
+    wide = {name: getattr(rows, name).astype(object) for name in ("start", "end", "value", "other")}
+    return replace(rows, **wide)
 
 
 def _fit(rows: Segments, slopes: tuple[Fraction, Fraction], shift: int) -> tuple[int, int, int] | None:
@@ -174,7 +188,7 @@ def _search(
 def _made(
     rows: Sequence[Segments], found: Sequence[tuple[int, int, int]], shift: int, names: tuple[str, str, str]
 ) -> Joint | None:
-    reach = [max(map(abs, (*one.start, *one.end, *one.other))) for one in rows]
+    reach = [one.reach for one in rows]
     if (
         max((abs(p) + abs(q)) * far + abs(addend) for (p, q, addend), far in zip(found, reach, strict=True))
         >> PRODUCT_BITS
@@ -184,7 +198,7 @@ def _made(
     total = Add(name=f"{names[2]}_sum", a=names[0], b=names[1], p=shortened(p), q=shortened(q))
     last = Requant(
         name=names[2], x=total.name, multiplier=Ints([1]), addend=shortened(addends), shift=shift,
-        lo=shortened([int(min(one.value)) for one in rows]), hi=shortened([int(max(one.value)) for one in rows]),
+        lo=shortened([int(one.value.min()) for one in rows]), hi=shortened([int(one.value.max()) for one in rows]),
     )  # fmt: skip
     segments = sum(len(one.value) for one in rows)
     record = Record(

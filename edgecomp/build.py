@@ -8,16 +8,16 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from edgecomp import golden, interp, oracle, vectors
-from edgecomp.backends import BACKENDS
+from edgecomp.backends import BACKENDS, Backend
 from edgecomp.backends.hls.testbench import vector_files
 from edgecomp.bundle import Bundle, check_output, read_manifest
 from edgecomp.check import Agreement, against_source, showing
@@ -28,6 +28,7 @@ from edgecomp.export import from_onnx, to_onnx
 from edgecomp.frontend import Lowered, load, read
 from edgecomp.ir import Network, Output
 from edgecomp.ir.text import dump
+from edgecomp.passes import decides, with_argmax
 from edgecomp.project import FpgaTarget, Task, find_project, load_target, nearest, parse_task
 from edgecomp.report import Figure, Report, Source, render, to_json
 from edgecomp.report.fill import Findings, fill
@@ -35,8 +36,10 @@ from edgecomp.simulate import locate_hls, verify_hls
 from edgecomp.vectors import Vectors
 
 Codes = NDArray[np.int64]
+O = TypeVar("O")  # noqa: E741
 
 FLOWS = ("hls",)
+HEADS = ("logits", "argmax")
 OWN_SETTINGS = ("head", "seed", "task", "vectors")
 
 
@@ -148,13 +151,19 @@ def build(request: BuildRequest, progress: Progress) -> BuildResult:
                          hint="run build_prj.tcl in the bundle's hls folder with them")  # fmt: skip
     out = request.out or Path("build") / f"{project.name}-{target.name}"
     check_output(out)
+    head = head_of(own)
     with clock.stage("reading the model and making it integer"):
         model = read_model(project.model)
+        plain = model.network
+        model = replace(model, network=with_argmax(plain) if head == "argmax" else plain)
         raise_all(InexpressibleError, backend.check(model.network, target, options))
     with clock.stage("reading the data and making vectors"):
         path = request.data or project.data
         data = None if path is None else load_data(path, {n.source or n.name: n.shape for n in model.network.inputs})
-        task = task_of(own, project.task, data, model.network, path)
+        task = task_of(own, project.task, data, plain, path)
+        if head == "argmax" and task is Task.REGRESSION:
+            hint = "build with head=logits; a single logit is a classifier's with --set task=classes"
+            raise UsageError("a regression has no classes", where="--set head=argmax", hint=hint)
         made = make_vectors(model, data, own)
     with clock.stage("comparing with the source at every quantiser"):
         agreement = compare_with_source(model, made)
@@ -170,6 +179,9 @@ def build(request: BuildRequest, progress: Progress) -> BuildResult:
     with clock.stage("compiling and running the C simulation"), tempfile.TemporaryDirectory() as scratch:
         files.spill(Path(scratch))
         verify_hls(Path(scratch))
+    if head == "argmax" and not decides(plain):
+        with clock.stage("the same circuit with its logits brought out"):
+            verify_logits(plain, made, backend, target, options)
     labels = np.zeros(0, dtype=np.int64) if data is None or data.y is None else data.y
     files = files.merge(Bundle(files=golden.files(made.inputs, expected, labels)))
     files = files.merge(model_files(model.network, exported, task, len(labels)))
@@ -192,18 +204,36 @@ def clock_of(target: FpgaTarget, settings: Mapping[str, str]) -> Figure:
     return Figure(value=period, unit="ns", source=Source.ESTIMATE, method="the clock period aimed at")
 
 
+def head_of(own: Mapping[str, str]) -> str:
+    """What the circuit gives: the logits, or the class."""
+    head = own.get("head", HEADS[0])
+    if head not in HEADS:
+        raise UsageError(f"head cannot be {head}", where="--set head", hint=nearest(head, HEADS))
+    return head
+
+
 def task_of(
     own: Mapping[str, str], stated: Task | None, data: Data | None, network: Network, path: Path | None
 ) -> Task:
-    """The task, its targets checked; UsageError for a head that is not there."""
-    outputs = network.values()[network.outputs[0].name].size
-    head = own.get("head", "logits")
-    if head != "logits":
-        raise UsageError(f"head cannot be {head}", where="--set head", hint="logits is what this flow gives")
+    """The task of a network that gives logits, its targets checked."""
+    value = network.values()[network.outputs[0].name]
+    outputs = value.greatest + 1 if decides(network) else value.size
     task = decide_task(parse_task(own["task"], where="--set task") if "task" in own else stated, data, outputs)
     if data is not None:
         check_targets(data, task, outputs, where=str(path))
     return task
+
+
+def verify_logits(
+    network: Network, made: Vectors, backend: Backend[FpgaTarget, O], target: FpgaTarget, options: O
+) -> None:
+    """Simulate the circuit that gives the class with its logits brought out as well; MismatchError for any code."""
+    both = backend.legalize(with_argmax(network, keep_logits=True), target, options)
+    expected = interp.outputs(both, made.inputs)
+    files = backend.emit(both, target, options).merge(vector_files(both, made.inputs, expected))
+    with tempfile.TemporaryDirectory() as scratch:
+        files.spill(Path(scratch))
+        verify_hls(Path(scratch))
 
 
 def make_vectors(model: Model, data: Data | None, own: Mapping[str, str]) -> Vectors:
@@ -255,7 +285,8 @@ def same(execution: str, expected: Mapping[str, Codes], got: Mapping[str, Codes]
 
 def model_files(network: Network, exported: onnx.ModelProto, task: Task, n_labelled: int) -> Bundle:
     """model/ and the contract."""
-    ends = contract(network, task=task.value, head="logits", n_labelled=n_labelled)
+    head = "argmax" if decides(network) else "logits"
+    ends = contract(network, task=task.value, head=head, n_labelled=n_labelled)
     return Bundle(
         files={
             "model/model.int.onnx": exported.SerializeToString(deterministic=True),

@@ -17,6 +17,7 @@ from edgecomp.check import Agreement as SourceAgreement
 from edgecomp.contract import real_output
 from edgecomp.frontend import Lowered
 from edgecomp.ir import Network
+from edgecomp.passes import decides
 from edgecomp.project import FpgaTarget, Task
 from edgecomp.report.figures import Figure, Source
 from edgecomp.report.model import (
@@ -118,7 +119,8 @@ def model_facts(found: Findings) -> ModelFacts:
     ]
     return ModelFacts(
         name=found.model.name, form=forms[found.lowered.dialect] if found.lowered else "integer ONNX",
-        sha256=hashlib.sha256(found.model.read_bytes()).hexdigest(), task=found.task.value, head="logits",
+        sha256=hashlib.sha256(found.model.read_bytes()).hexdigest(), task=found.task.value,
+        head="argmax" if decides(found.network) else "logits",
         inputs=ends[0], outputs=ends[1],
     )  # fmt: skip
 
@@ -182,15 +184,16 @@ def accuracies(found: Findings) -> tuple[Accuracy, ...]:
         return ()
     node = found.network.outputs[0]
     integer = real_output(node, found.expected[node.name][:count])
-    stages = [("integer", integer)]
+    stages = [("integer", integer.reshape(count, -1), decides(found.network))]
     if found.quantised is not None:
-        stages.insert(0, ("quantised", found.quantised[node.name][:count]))
+        decided_there = found.lowered is not None and decides(found.lowered.network)
+        stages.insert(0, ("quantised", found.quantised[node.name][:count].reshape(count, -1), decided_there))
     out, before = [], None
-    for stage, outputs in stages:
-        metrics = metrics_of(found, outputs.reshape(count, -1))
+    for stage, outputs, is_class in stages:
+        decided = outputs[:, 0].astype(np.int64) if is_class else classes(outputs)
+        metrics = metrics_of(found, outputs, decided)
         flips = None
         if found.task is Task.CLASSES:
-            decided = classes(outputs.reshape(count, -1))
             if before is not None:
                 flips = measured(int((decided != before).sum()), "samples", "classes unlike the stage before")
             before = decided
@@ -205,10 +208,10 @@ def classes(outputs: Reals) -> NDArray[np.int64]:
     return np.asarray(outputs.argmax(axis=1), dtype=np.int64)
 
 
-def metrics_of(found: Findings, outputs: Reals) -> dict[str, Figure]:
+def metrics_of(found: Findings, outputs: Reals, decided: NDArray[np.int64]) -> dict[str, Figure]:
     count = len(outputs)
     if found.task is Task.CLASSES:
-        right = float((classes(outputs) == found.labels).mean())
+        right = float((decided == found.labels).mean())
         return {"accuracy": measured(right, "fraction", f"{count} labelled samples")}
     error = outputs - np.asarray(found.labels, dtype=np.float64).reshape(count, -1)
     kept = np.abs(error) < 30

@@ -24,6 +24,7 @@ from edgecomp.frontend.functions import (
     channels_of,
     compose,
     entry,
+    mapped,
     monotone,
 )
 from edgecomp.frontend.joint import joint
@@ -530,27 +531,14 @@ def _repeated(op: Operation, times: int) -> Operation:
     def spread(v: Vector) -> Vector:
         return v if len(v) == 1 else tuple(f for f in v for _ in range(times))
 
-    return _mapped(op, spread)
+    return mapped(op, spread)
 
 
 def _reordered(op: Operation, order: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> Operation:
     def pick(v: Vector) -> Vector:
         return v if len(v) == 1 else vector(fractions(np.array([v[i] for i in order], dtype=object)))
 
-    return _mapped(op, pick)
-
-
-def _mapped(op: Operation, act: object) -> Operation:
-    assert callable(act)
-    match op:
-        case Affine():
-            return Affine(a=act(op.a), b=act(op.b))
-        case Normalise():
-            return Normalise(gamma=act(op.gamma), mean=act(op.mean), variance=act(op.variance), beta=act(op.beta))
-        case Leaky():
-            return Leaky(slope=act(op.slope))
-        case _:
-            return op
+    return mapped(op, pick)
 
 
 def _keeps_zero(op: Operation) -> bool:

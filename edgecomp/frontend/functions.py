@@ -9,7 +9,7 @@ tanh of a non-zero algebraic number the value is transcendental (Lindemann-Weier
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
@@ -115,6 +115,24 @@ Chain = tuple[Operation, ...]
 
 def entry(vector: Vector, channel: int) -> Fraction:
     return vector[0] if len(vector) == 1 else vector[channel]
+
+
+def mapped(op: Operation, act: Callable[[Vector], Vector]) -> Operation:
+    """The operation with each of its per-channel vectors replaced."""
+    match op:
+        case Affine():
+            return Affine(a=act(op.a), b=act(op.b))
+        case Normalise():
+            return Normalise(gamma=act(op.gamma), mean=act(op.mean), variance=act(op.variance), beta=act(op.beta))
+        case Leaky():
+            return Leaky(slope=act(op.slope))
+        case _:
+            return op
+
+
+def picked(op: Operation, channel: int) -> Operation:
+    """The operation of one channel alone."""
+    return mapped(op, lambda v: (entry(v, channel),))
 
 
 def channels_of(chain: Chain) -> int:

@@ -17,20 +17,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecomp.frontend.functions import Affine, Chain, Normalise, Vector, channels_of, compose, entry
+from edgecomp.frontend.functions import (
+    Affine,
+    Chain,
+    Normalise,
+    Operation,
+    channels_of,
+    codes,
+    compose,
+    perfect_root,
+    picked,
+)
 from edgecomp.frontend.requantise import (
     MAX_SHIFT,
     PRODUCT_BITS,
     Form,
     Record,
-    Staircase,
-    mirrored,
     roundest,
     shortened,
     slope,
-    staircase,
 )
 from edgecomp.ir import Add, Ints, Requant, Rounding, Value
+
+Codes = NDArray[np.int64]
 
 MAX_VALUES = 1 << 12  # integers of the narrower operand
 MAX_STAIRCASES = 1 << 13
@@ -69,68 +78,105 @@ class Joint:
 def joint(first: Chain, second: Chain, then: Chain, a: Value, b: Value, names: tuple[str, str, str]) -> Joint | None:
     """The shortest exact Add and Requant for then(first(a) + second(b)); None where none is found.
 
-    `second` is affine; `names` are those of the operands and of the result.
+    `second` is made of affine maps and batch norms; `names` are those of the operands and of the result.
     """
-    line = second[0] if second else Affine(a=(Fraction(1),), b=(Fraction(0),))
-    whole = compose((*first, *then))
-    if len(second) > 1 or not isinstance(line, Affine):
-        return None
-    spans = {(*pair,) for pair in zip(a.lo, a.hi, b.lo, b.hi, strict=True)}
-    shared = len(spans) == 1 and channels_of((*whole, line)) == 1
+    parts = (first, second, then)
+    spans = set(zip(a.lo, a.hi, b.lo, b.hi, strict=True))
+    shared = len(spans) == 1 and max(map(channels_of, parts)) == 1
     channels = 1 if shared else a.shape[0]
     if sum(b.hi[c] - b.lo[c] + 1 for c in range(channels)) > MAX_STAIRCASES:
         return None
-    slopes = [_slopes(first, line, then, c) for c in range(channels)]
-    if any(pair is None for pair in slopes):
+    rows, slopes = [], []
+    for c in range(channels):
+        lone = [tuple(picked(op, c) for op in part) for part in parts]
+        steep = _slopes(lone[0], lone[1], lone[2])
+        if steep is None:
+            return None
+        found = _segments(lone[0], lone[1], lone[2], (a.lo[c], a.hi[c]), (b.lo[c], b.hi[c]), steep[0] < 0)
+        if found is None:
+            return None
+        rows.append(found)
+        slopes.append(steep)
+    return _search(rows, slopes, names)
+
+
+def _slopes(first: Chain, second: Chain, then: Chain) -> tuple[Fraction, Fraction] | None:
+    """How steeply the quotient rises in a and in b; None where it bends."""
+    steep = [slope(tuple(_rational(op) for op in part), 0) for part in (first, second, then)]
+    if steep[0] is None or steep[1] is None or steep[2] is None or steep[0] * steep[2] == 0:
         return None
-    rows = [_segments(first, line, then, c, a, b, names[2]) for c in range(channels)]
-    return _search(rows, [pair for pair in slopes if pair is not None], names)
+    return steep[0] * steep[2], steep[1] * steep[2]
 
 
-def _slopes(first: Chain, line: Affine, then: Chain, c: int) -> tuple[Fraction, Fraction] | None:
-    """How steeply the quotient rises in a and in b on channel c; None where it bends."""
-    inner, outer = slope(_rational(first), c), slope(_rational(then), c)
-    if inner is None or outer is None or inner * outer == 0:
-        return None
-    return inner * outer, entry(line.a, c) * outer
-
-
-def _rational(chain: Chain) -> Chain:
-    """The chain with batch norms as affine maps, their roots rounded far beyond what a multiplier can tell."""
-    return tuple(_rounded(op) if isinstance(op, Normalise) else op for op in chain)
-
-
-def _rounded(op: Normalise) -> Affine:
-    size = max(map(len, (op.gamma, op.variance)))
-    roots = [_root(entry(op.variance, c)) for c in range(size)]
-    return Affine(a=tuple(entry(op.gamma, c) / roots[c] for c in range(size)), b=(Fraction(0),))
+def _rational(op: Operation) -> Operation:
+    """A batch norm as an affine map, its root rounded down far beyond what a multiplier can tell."""
+    if not isinstance(op, Normalise):
+        return op
+    a = op.gamma[0] / _root(op.variance[0])
+    return Affine(a=(a,), b=(op.beta[0] - a * op.mean[0],))
 
 
 def _root(v: Fraction) -> Fraction:
-    scale = 1 << 2 * ROOT_BITS
-    return Fraction(math.isqrt(v.numerator * v.denominator * scale), v.denominator << ROOT_BITS)
+    """The square root, too small by at most 2^-ROOT_BITS."""
+    return Fraction(math.isqrt((v.numerator << 2 * ROOT_BITS) // v.denominator), 1 << ROOT_BITS)
 
 
-def _segments(first: Chain, line: Affine, then: Chain, c: int, a: Value, b: Value, where: str) -> Segments:
-    """Every segment of every staircase of channel c."""
-    stairs: list[tuple[int, Staircase]] = []
-    for other in range(b.lo[c], b.hi[c] + 1):
-        offset: Vector = tuple(
-            entry(line.a, i) * other + entry(line.b, i) for i in range(max(len(line.a), len(line.b)))
-        )
-        chain = compose((*first, Affine(a=(Fraction(1),), b=offset), *then))
-        stairs.append((other, staircase(chain, c, a.lo[c], a.hi[c], where)))
-    falling = any(one.values[-1] < one.values[0] for _, one in stairs)
-    if falling:
-        stairs = [(other, mirrored(one)) for other, one in stairs]
-    value = np.concatenate([one.values for _, one in stairs])
-    least, greatest = value.min(), value.max()
-    return Segments(
-        start=np.concatenate([[one.lo, *one.thresholds] for _, one in stairs]),
-        end=np.concatenate([[*(one.thresholds - 1), one.hi] for _, one in stairs]),
-        value=value, other=np.concatenate([[other] * len(one.values) for other, one in stairs]),
-        floor=value > least, ceiling=value < greatest, sign=-1 if falling else 1,
-    )  # fmt: skip
+def _bracket(second: Chain, other: int) -> tuple[Fraction, Fraction]:
+    """Rationals that enclose second(other)."""
+    low = high = Fraction(other)
+    for op in second:
+        if isinstance(op, Normalise):
+            root = _root(op.variance[0])
+            roots = (root,) if perfect_root(op.variance[0]) == root else (root, root + Fraction(1, 1 << ROOT_BITS))
+            ends = [op.gamma[0] * (v - op.mean[0]) / r + op.beta[0] for v in (low, high) for r in roots]
+        else:
+            assert isinstance(op, Affine)
+            ends = [op.a[0] * v + op.b[0] for v in (low, high)]
+        low, high = min(ends), max(ends)
+    return low, high
+
+
+def _segments(
+    first: Chain, second: Chain, then: Chain, a: tuple[int, int], b: tuple[int, int], falling: bool
+) -> Segments | None:
+    """Every segment of one channel's staircases; None where second(b) is not known well enough to decide them."""
+    brackets = [_bracket(second, other) for other in range(b[0], b[1] + 1)]
+    sides = [tuple(pair[side] for pair in brackets) for side in (0, 1)]
+    made = [
+        _staircases(compose((*first, Affine(a=(Fraction(1),), b=side), *then)), a, b, falling)
+        for side in (sides if sides[0] != sides[1] else sides[:1])
+    ]
+    same = all(np.array_equal(x, y) for x, y in zip(made[0], made[-1], strict=True))
+    if not same:
+        return None
+    start, end, value, other = made[0]
+    return Segments(start=start, end=end, value=value, other=other, floor=value > value.min(),
+                    ceiling=value < value.max(), sign=-1 if falling else 1)  # fmt: skip
+
+
+def _staircases(chain: Chain, a: tuple[int, int], b: tuple[int, int], falling: bool) -> tuple[Codes, ...]:
+    """(start, end, value, other) of all segments: channel i of the chain belongs to other = b[0] + i.
+
+    Where the chain falls in a, the segments are those of -a. All codes of all staircases are bisected at once.
+    """
+    sign, (lo, hi) = (-1, (-a[1], -a[0])) if falling else (1, a)
+    column = np.arange(b[1] - b[0] + 1, dtype=np.int64)
+    least, most = (codes(chain, np.full_like(column, sign * x), column) for x in (lo, hi))
+    count = most - least
+    row = np.repeat(column, count)
+    wanted = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count) + np.repeat(least, count) + 1
+    below, reached = np.full_like(row, lo), np.full_like(row, hi)
+    while np.any(reached - below > 1):
+        middle = (below + reached) // 2
+        ok = codes(chain, sign * middle, row) >= wanted
+        reached, below = np.where(ok, middle, reached), np.where(ok, below, middle)
+    row, start = np.concatenate([column, row]), np.concatenate([np.full_like(column, lo), reached])
+    value = np.concatenate([least, wanted])
+    order = np.lexsort((value, start, row))
+    row, start, value = row[order], start[order], value[order]
+    following = np.append(np.where(row[1:] == row[:-1], start[1:], hi + 1), hi + 1)
+    kept = following > start  # of codes reached at once only the greatest stands
+    return start[kept], following[kept] - 1, value[kept], row[kept] + b[0]
 
 
 def _addend(rows: Segments, shift: int, p: int, q: int) -> int | None:

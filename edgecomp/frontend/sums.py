@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from edgecomp.errors import InexpressibleError
 from edgecomp.frontend.builder import Builder, Grid, Pending
-from edgecomp.frontend.functions import Affine, compose, entry
+from edgecomp.frontend.functions import Affine, Normalise, compose, entry
 from edgecomp.frontend.joint import MAX_VALUES
 from edgecomp.frontend.lattice import Logit, shortest_lines
 from edgecomp.frontend.requantise import shortened
@@ -37,9 +37,9 @@ def add(builder: Builder, a: Real, b: Real, sign: int, where: str) -> Real:
 
 
 def _count(builder: Builder, real: Real) -> int:
-    """How many integers a value takes, for one that is an affine map of them; more than any limit for another."""
+    """How many integers a value takes, for one that is a linear map of them; more than any limit for another."""
     value = builder.values[real.base]
-    plain = all(isinstance(op, Affine) for op in real.chain)
+    plain = all(isinstance(op, Affine | Normalise) for op in real.chain)
     return value.greatest - value.least + 1 if plain else 1 << MAX_BITS
 
 

@@ -452,6 +452,19 @@ def _round_estimate(op: Round, e: Estimate) -> Estimate:
     return Estimate(v=np.clip(_round_float(op.mode, e.v), op.lo, op.hi), error=np.zeros_like(e.v), unsure=unsure)
 
 
+def _clip_estimate(op: Clip, e: Estimate) -> Estimate:
+    """What surely lies beyond a bound is the bound itself, which is exact where it is a float."""
+    v, error = e.v, e.error
+    for bound, sign in ((op.lo, -1), (op.hi, 1)):
+        if bound is not None:
+            end = float(bound)
+            inexact = 0.0 if Fraction(end) == bound else ULP * abs(end)
+            surely = sign * (e.v - end) > e.error + inexact
+            v = np.maximum(v, end) if sign < 0 else np.minimum(v, end)
+            error = np.where(surely, inexact, np.maximum(error, inexact))
+    return Estimate(v=v, error=error, unsure=e.unsure)
+
+
 def _estimate_step(op: Operation, e: Estimate, channel: NDArray[np.int64]) -> Estimate:
     match op:
         case Affine():
@@ -464,10 +477,7 @@ def _estimate_step(op: Operation, e: Estimate, channel: NDArray[np.int64]) -> Es
             moved = _affine_estimate(e, a, -mean, 16.0)
             return _affine_estimate(moved, np.ones_like(a), _column(op.beta, channel))
         case Clip():
-            lo = -np.inf if op.lo is None else float(op.lo)
-            hi = np.inf if op.hi is None else float(op.hi)
-            bound = max((abs(end) for end in (lo, hi) if math.isfinite(end)), default=0.0)
-            return Estimate(v=np.clip(e.v, lo, hi), error=e.error + ULP * bound, unsure=e.unsure)
+            return _clip_estimate(op, e)
         case Leaky():
             slope = _column(op.slope, channel)
             below = _product_estimate(e, slope) if _are_floats(op.slope) else _affine_estimate(e, slope, 0 * slope)

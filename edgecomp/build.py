@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 
 from edgecomp import golden, interp, oracle, vectors
 from edgecomp.backends import BACKENDS, Backend
+from edgecomp.backends.hls.options import Vendor
 from edgecomp.backends.hls.testbench import vector_files
+from edgecomp.backends.hls.vendor import program_of, synthesize
 from edgecomp.bundle import Bundle, check_output, read_manifest
 from edgecomp.check import Agreement, against_source, showing
 from edgecomp.contract import contract, quantise_input, real_output
@@ -147,8 +149,7 @@ def build(request: BuildRequest, progress: Progress) -> BuildResult:
     backend = BACKENDS[flow_of(request.flow)]
     options = backend.parse(rest)
     if request.synth or request.cosim:
-        raise UsageError("the vendor's tools are not driven yet", where="--synth, --cosim",
-                         hint="run build_prj.tcl in the bundle's hls folder with them")  # fmt: skip
+        program_of(options.vendor)  # said before the long stages run
     out = request.out or Path("build") / f"{project.name}-{target.name}"
     check_output(out)
     head = head_of(own)
@@ -182,13 +183,17 @@ def build(request: BuildRequest, progress: Progress) -> BuildResult:
     if head == "argmax" and not decides(plain):
         with clock.stage("the same circuit with its logits brought out"):
             verify_logits(plain, made, backend, target, options)
+    synthesis: Mapping[str, Figure] = {}
+    if request.synth or request.cosim:
+        with clock.stage("synthesis with the vendor's tool"):
+            synthesis = run_vendor(files, options.vendor, cosim=request.cosim)
     labels = np.zeros(0, dtype=np.int64) if data is None or data.y is None else data.y
     files = files.merge(Bundle(files=golden.files(made.inputs, expected, labels)))
     files = files.merge(model_files(model.network, exported, task, len(labels)))
     report = fill(
         Findings(model=model.path, lowered=model.lowered, network=model.network, target=target, task=task,
                  labels=labels, vectors=made, expected=expected, agreement=agreement,
-                 quantised=quantised_outputs(model, made), estimate=estimate,
+                 quantised=quantised_outputs(model, made), estimate=estimate, synthesis=synthesis,
                  clock=clock_of(target, rest), seconds=dict(clock.seconds))
     )  # fmt: skip
     reports = Bundle(files={"report.json": to_json(report).encode(), "report.txt": render(report).encode()})
@@ -196,6 +201,13 @@ def build(request: BuildRequest, progress: Progress) -> BuildResult:
     with clock.stage("writing the bundle"):
         folder = files.merge(reports).write(out, hashes=hashes)
     return BuildResult(folder=folder, report=report)
+
+
+def run_vendor(files: Bundle, vendor: Vendor, *, cosim: bool) -> Mapping[str, Figure]:
+    """What the vendor's tool reports of a project."""
+    with tempfile.TemporaryDirectory(prefix="edgecomp-") as scratch:
+        files.spill(Path(scratch))
+        return synthesize(Path(scratch), vendor, cosim=cosim).figures
 
 
 def clock_of(target: FpgaTarget, settings: Mapping[str, str]) -> Figure:

@@ -40,6 +40,7 @@ def small_report(*, fits: bool = True, cycles: int = 9) -> Report:
                         initiation_interval=estimate(1, "cycles")),
         resources=(Resource(name="LUT", used=estimate(5320, "LUT"), available=estimate(53200, "LUT")),),
         totals={"multipliers": count(80, "multipliers")},
+        synthesis={},
         accuracy=(Accuracy(stage="quantised", metrics={"accuracy": measured(0.9, "fraction", "labelled data")}),
                   Accuracy(stage="integer", metrics={"accuracy": measured(0.875, "fraction", "labelled data")},
                            flips=count(1, "classes"))),

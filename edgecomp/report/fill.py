@@ -58,6 +58,7 @@ class Findings:
     agreement: SourceAgreement | None
     quantised: Mapping[str, Reals] | None
     estimate: Estimate
+    synthesis: Mapping[str, Figure]
     clock: Figure
     seconds: Mapping[str, float]
 
@@ -65,7 +66,7 @@ class Findings:
 def fill(found: Findings) -> Report:
     """One report; it stands only for builds in which every execution agreed."""
     resources = resources_of(found)
-    reasons = tuple(f"{r.used.value} {r.name} of {r.available.value}" for r in resources if _exceeds(r))
+    reasons = reasons_of(found, resources)
     total = found.estimate.total
     return Report(
         model=model_facts(found),
@@ -76,6 +77,7 @@ def fill(found: Findings) -> Report:
         ),
         resources=resources,
         totals={name: figure for name, figure in total.items() if name not in SHOWN},
+        synthesis=found.synthesis,
         accuracy=accuracies(found),
         golden=agreements(found),
         near_tie_count=measured(len(_ties(found)), "codes", "codes where float and exact arithmetic differ"),
@@ -92,11 +94,24 @@ RESOURCES = ("lut", "ff", "dsp", "bram18")
 SHOWN = ("cycles", "latency_ns", "initiation_interval", "fits", *RESOURCES)
 
 
-def _exceeds(resource: Resource) -> bool:
-    used, available = resource.used.value, resource.available.value
-    assert isinstance(used, int | float)
-    assert isinstance(available, int | float)
-    return used > available
+def reasons_of(found: Findings, resources: tuple[Resource, ...]) -> tuple[str, ...]:
+    """Why the circuit does not fit: by the tool's figures where it ran, else by the estimate."""
+    reasons = []
+    for resource in resources:
+        used = found.synthesis.get(resource.name.lower(), resource.used)
+        if _number(used) > _number(resource.available):
+            reasons.append(f"{used.value} {resource.name} of {resource.available.value} ({used.source.value})")
+    period = found.synthesis.get("clock_estimate_ns")
+    if period is not None and _number(period) > _number(found.clock):
+        reasons.append(
+            f"a clock period of {period.value} ns, {found.clock.value} ns is asked for ({period.source.value})"
+        )
+    return tuple(reasons)
+
+
+def _number(figure: Figure) -> int | float:
+    assert isinstance(figure.value, int | float)
+    return figure.value
 
 
 def resources_of(found: Findings) -> tuple[Resource, ...]:

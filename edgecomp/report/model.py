@@ -124,7 +124,10 @@ class ToolVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """One build. `totals` are the back end's figures that are neither latency nor a resource of the part."""
+    """One build. `totals` are the back end's figures that are neither latency nor a resource of the part.
+
+    `synthesis` holds the vendor's tool's own figures, where it ran.
+    """
 
     model: ModelFacts
     target: TargetFacts
@@ -132,6 +135,7 @@ class Report:
     latency: Latency
     resources: tuple[Resource, ...]
     totals: Mapping[str, Figure]
+    synthesis: Mapping[str, Figure]
     accuracy: tuple[Accuracy, ...]
     golden: tuple[Agreement, ...]
     near_tie_count: Figure

@@ -63,6 +63,7 @@ def render(report: Report) -> str:
         "": _summary(report),
         "latency": _latency(report),
         "resources": _resources(report),
+        "synthesis": _figures(report.synthesis),
         "cost per layer": _layers(report),
         "accuracy": _accuracy(report),
         "golden": _golden(report),
@@ -178,6 +179,9 @@ def _main_figures(report: Report) -> dict[str, str]:
     }
     for resource in report.resources:
         rows[resource.name] = f"{number(resource.used.value)} ({resource.used.source.value})"
+    rows |= {
+        f"{name}, synthesis": f"{amount(figure)} ({figure.source.value})" for name, figure in report.synthesis.items()
+    }
     for stage in report.accuracy:
         rows |= {f"{name}, {stage.stage}": amount(figure) for name, figure in stage.metrics.items()}
     for agreement in report.golden:

@@ -50,13 +50,18 @@ class Synthesis:
     seconds: float
 
 
+def program_of(vendor: Vendor) -> Path:
+    """The vendor's program; ToolError naming it where it is not there."""
+    return tools.need(COMMANDS[vendor][0], hint=HINTS[vendor])
+
+
 def synthesize(folder: Path, vendor: Vendor, *, cosim: bool) -> Synthesis:
     """Run C synthesis, and co-simulation where asked for, on a copy of `folder`/hls; the folder stays as it is.
 
     ToolError naming the tool where it is not there, fails, takes too long, or writes no report or another than the
     documented one; MismatchError where the co-simulation does not pass.
     """
-    program = tools.need(COMMANDS[vendor][0], hint=HINTS[vendor])
+    program = program_of(vendor)
     with tempfile.TemporaryDirectory(prefix="edgecomp-synth-") as scratch:
         project = Path(scratch) / "hls"
         shutil.copytree(folder / "hls", project)

@@ -23,6 +23,7 @@ from edgecomp.backends.hls.circuit import (
     type_of_ints,
 )
 from edgecomp.backends.hls.options import HlsOptions, Strategy
+from edgecomp.errors import ToolError
 from edgecomp.project import FpgaTarget
 
 PROJECT = "classifier"
@@ -68,6 +69,8 @@ def write_project(circuit: Circuit, target: FpgaTarget, options: HlsOptions) -> 
     from edgecomp.backends.hls.extension import register
 
     register()
+    if options.strategy is Strategy.DISTRIBUTED_ARITHMETIC:
+        _need_da4ml()
     with tempfile.TemporaryDirectory(prefix="edgecomp-hls-") as scratch:
         with contextlib.redirect_stdout(io.StringIO()):
             graph = _graph(circuit, target, options, Path(scratch) / "project")
@@ -82,6 +85,15 @@ def write_project(circuit: Circuit, target: FpgaTarget, options: HlsOptions) -> 
         inputs=tuple(_port(graph, circuit, name, nodes[name]) for name in circuit.inputs),
         outputs=tuple(_port(graph, circuit, name, ports[name]) for name in circuit.outputs),
     )  # fmt: skip
+
+
+def _need_da4ml() -> None:
+    try:
+        import da4ml  # noqa: F401
+    except ImportError as error:
+        hint = "pip install 'edgecomp[da]', or take another strategy"
+        where = "--set strategy=distributed_arithmetic"
+        raise ToolError("hls4ml's distributed arithmetic needs da4ml 0.5", where=where, hint=hint) from error
 
 
 def _graph(circuit: Circuit, target: FpgaTarget, options: HlsOptions, folder: Path) -> Any:

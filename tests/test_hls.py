@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from edgecomp import interp, vectors
 from edgecomp.backends import BACKENDS
-from edgecomp.errors import ToolError, UsageError
+from edgecomp.cli import main
+from edgecomp.errors import MismatchError, ToolError, UsageError
+from edgecomp.export import from_onnx, to_onnx
 from edgecomp.golden import compare
 from edgecomp.ir import Dense, Input, Ints, Network, Output, Requant, Rounding
 from edgecomp.project import load_target
-from edgecomp.simulate.hls import run_hls
+from edgecomp.simulate.hls import locate_hls, run_hls, verify_hls
 
 HLS = BACKENDS["hls"]
 TARGET = load_target("fpga")
@@ -83,3 +89,112 @@ def test_reuse_factors_that_cannot_be(settings: dict[str, str], message: str, hi
     problem = caught.value.problems[0]
     assert problem.what.startswith(message)
     assert hint in problem.hint
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A written bundle of `two_layers`; tests change copies of it."""
+    folder = tmp_path_factory.mktemp("hls")
+    (folder / "net.onnx").write_bytes(to_onnx(two_layers()).SerializeToString())
+    assert main(["build", str(folder / "net.onnx"), "--out", str(folder / "out"), "--set", "vectors=150"]) == 0
+    return folder / "out"
+
+
+def replaced(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text, f"{path.name} does not hold {old!r}"
+    path.write_text(text.replace(old, new, 1))
+
+
+def weights(folder: Path, name: str, old: str, new: str) -> None:
+    """Change a constant array in both of its forms."""
+    for end in ("txt", "h"):
+        replaced(folder / f"hls/firmware/weights/{name}.{end}", old, new)
+
+
+MUTATIONS = {
+    "shift": lambda folder: replaced(folder / "hls/firmware/parameters.h", "shift = 4", "shift = 5"),
+    "rounding": lambda folder: replaced(folder / "hls/firmware/parameters.h", "half_even = 1", "half_even = 0"),
+    "addend": lambda folder: weights(folder, "addend3", "8", "7"),
+    "multiplier": lambda folder: weights(folder, "multiplier3", "3, 1", "4, 1"),
+    "bound": lambda folder: weights(folder, "hi3", "15", "14"),
+    "bias": lambda folder: weights(folder, "b4", "-7", "-6"),
+}
+PLACES = {"addend": "code", "bias": "second"}
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_mutation_is_killed(bundle: Path, name: str, tmp_path: Path) -> None:
+    copy = shutil.copytree(bundle, tmp_path / "copy")
+    MUTATIONS[name](copy)
+    with pytest.raises(MismatchError, match=r"first difference: sample \d+, output y.*expected -?\d+, got -?\d+"):
+        verify_hls(copy)
+    if name in PLACES:
+        network = from_onnx(onnx.load(copy / "model/model.int.onnx"))
+        assert network is not None
+        found = locate_hls(copy, network, {"x": np.load(copy / "golden/inputs/x.npy")})
+        assert found is not None
+        assert found.node == PLACES[name]
+        assert abs(found.expected - found.got) == 1
+
+
+BITES = {
+    "one form of a weight": lambda hls: replaced(hls / "firmware/weights/b4.h", "-7", "-6"),
+    "a short input": lambda hls: (hls / "tb_data/inputs_x.dat").write_text("290 12\n1 2 3\n"),
+    "a missing file": lambda hls: (hls / "tb_data/expected_y.dat").unlink(),
+    "a missing weight": lambda hls: (hls / "firmware/weights/b4.txt").unlink(),
+    "another expectation": lambda hls: flipped(hls / "tb_data/expected_y.dat"),
+}
+
+
+def flipped(path: Path) -> None:
+    """The last expected code, one off."""
+    rows = path.read_text().split()
+    path.write_text(path.read_text().rstrip()[: -len(rows[-1])] + str(int(rows[-1]) ^ 1) + "\n")
+
+
+@pytest.mark.parametrize("name", BITES)
+def test_the_testbench_bites(bundle: Path, name: str, tmp_path: Path, compiled: Path) -> None:
+    """The program that was compiled once, on damaged files."""
+    hls = shutil.copytree(bundle / "hls", tmp_path / "hls")
+    BITES[name](hls)
+    program = compiled if name != "one form of a weight" else compile_program(hls, tmp_path / "csim")
+    ran = subprocess.run([program, "--data", "../tb_data"], cwd=hls / "firmware", capture_output=True, check=False)
+    assert ran.returncode != 0
+
+
+def compile_program(hls: Path, program: Path) -> Path:
+    command = (hls / "run.sh").read_text().split('"${CXX:-g++}"')[1].split("-o")[0].replace("\\\n", " ").split()
+    subprocess.run(["g++", *command, "-o", program], cwd=hls, check=True)
+    return program
+
+
+@pytest.fixture(scope="module")
+def compiled(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    program = compile_program(bundle / "hls", tmp_path_factory.mktemp("csim") / "csim")
+    ran = subprocess.run([program, "--data", "../tb_data"], cwd=bundle / "hls/firmware", check=False)
+    assert ran.returncode == 0
+    return program
+
+
+def test_two_processes_write_the_same_bytes(tmp_path: Path) -> None:
+    """Under different seeds of Python's hashes; options with a stream and resource sharing."""
+    (tmp_path / "net.onnx").write_bytes(to_onnx(two_layers()).SerializeToString())
+    script = (
+        "import sys, hashlib, onnx\n"
+        "from edgecomp.backends import BACKENDS\n"
+        "from edgecomp.export import from_onnx\n"
+        "from edgecomp.project import load_target\n"
+        "network, target, back = from_onnx(onnx.load(sys.argv[1])), load_target('fpga'), BACKENDS['hls']\n"
+        "for settings in ({}, {'io': 'stream', 'strategy': 'resource', 'reuse': '2'}):\n"
+        "    options = back.parse(settings)\n"
+        "    files = back.emit(back.legalize(network, target, options), target, options).files\n"
+        "    print(hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest())\n"
+    )
+    said = [
+        subprocess.run([sys.executable, "-c", script, str(tmp_path / "net.onnx")], capture_output=True, text=True,
+                       check=True, env={**os.environ, "PYTHONHASHSEED": seed}).stdout
+        for seed in ("1", "2")
+    ]  # fmt: skip
+    assert said[0] == said[1]
+    assert len(set(said[0].split())) == 2

@@ -121,7 +121,8 @@ def run_epochs(network: nn.Module, images: Images, recipe: Recipe, *, epochs: in
     network.train()
     for _ in range(epochs):
         order = torch.randperm(len(y), generator=drawn)
-        for batch in order[: steps * recipe.batch].split(recipe.batch):
+        for step in range(steps):
+            batch = order[step * recipe.batch : (step + 1) * recipe.batch]
             loss = nn.functional.cross_entropy(network(x[batch]), y[batch])
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -197,9 +198,10 @@ def main() -> None:
     np.savez_compressed(HERE / "data.npz", x=test.x.astype(np.uint8), y=test.y)
     floating, quantised = train(train_images, recipe)
     export_checked(quantised, HERE / "model.onnx", test.x)
-    results: dict[str, Any] = {
+    layers: list[Any] = [layer for layer in quantised.modules() if hasattr(layer, "quant_weight")]
+    results = {
         "test_images": len(test.y),
-        "weights": sum(layer.weight.numel() for layer in quantised.modules() if hasattr(layer, "quant_weight")),
+        "weights": sum(layer.weight.numel() for layer in layers),
         "float": accuracy(predict(floating, test.x).numpy(), test.y),
         "quantised": accuracy(predict(quantised, test.x).numpy(), test.y),
         "integer": accuracy(integer_outputs(HERE / "model.onnx", test.x), test.y),

@@ -147,7 +147,8 @@ def predict_from_position(train: Tracks, hits: Hits, chamber: Chamber) -> Floats
 
     def position(hits: Hits) -> NDArray[np.int64]:
         count = np.maximum(hits.sum(axis=(1, 2), dtype=np.int64), 1)
-        return hits.sum(axis=1, dtype=np.int64) @ np.arange(chamber.channels) // count
+        mean: NDArray[np.int64] = hits.sum(axis=1, dtype=np.int64) @ np.arange(chamber.channels) // count
+        return mean
 
     where = position(train.hits)
     total = np.bincount(where, weights=train.deflection_mrad, minlength=chamber.channels)

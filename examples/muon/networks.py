@@ -138,7 +138,7 @@ class DetectorNet(nn.Module):
 class PlainCnn(nn.Module):
     """Two convolutions over all gaps at once, dense head."""
 
-    def __init__(self, widths: Widths, filters: tuple[int, int] = (6, 6), head: tuple[int, ...] = (24, 12)) -> None:
+    def __init__(self, widths: Widths, filters: tuple[int, int] = (8, 4), head: tuple[int, ...] = (24, 12)) -> None:
         super().__init__()
         self.hits = binary_input(widths)
         self.conv1 = convolution(widths, 7, filters[0], 3)
@@ -156,7 +156,7 @@ class PlainCnn(nn.Module):
 
 def fold_unit(network: nn.Module) -> None:
     """Turn the output from units of `UNIT_MRAD` to mrad, exactly: the last layer is linear."""
-    last = network.head[-1]  # type: ignore[index]
+    last: Any = network.head[-1]  # type: ignore[index]
     with torch.no_grad():
         last.weight.mul_(UNIT_MRAD)
         last.bias.mul_(UNIT_MRAD)

@@ -175,13 +175,18 @@ def _folder_name(folder: Path) -> str:
     return folder.absolute().name or "model"
 
 
+FPGA_FAMILY = "fpga"
+
+
 def target_names() -> tuple[str, ...]:
-    """The names that --target takes beside the families, sorted."""
-    return tuple(sorted(path.stem for path in resource("targets").glob("*.toml")))
+    """The names of FPGA parts that --target takes beside the families, sorted."""
+    return tuple(_tables())
 
 
 def _tables() -> dict[str, dict[str, object]]:
-    return {name: tomllib.loads((resource("targets") / f"{name}.toml").read_text("utf-8")) for name in target_names()}
+    """The FPGA targets' tables by name; other families have readers of their own."""
+    read = {path.stem: tomllib.loads(path.read_text("utf-8")) for path in sorted(resource("targets").glob("*.toml"))}
+    return {name: table for name, table in read.items() if table["family"] == FPGA_FAMILY}
 
 
 def families() -> dict[str, str]:

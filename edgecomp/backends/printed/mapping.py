@@ -1,0 +1,126 @@
+"""Mapping a circuit to a printed library: Yosys reads the Verilog, a portfolio of ABC scripts maps it, each result is
+proven equivalent, and the smallest is kept."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgecomp.backends.printed.cost import area_cm2, delay_ms
+from edgecomp.backends.printed.gates import Circuit
+from edgecomp.backends.printed.library import PrintedTarget, genlib
+from edgecomp.backends.printed.netlist import Netlist, read_blif
+from edgecomp.backends.printed.scripts import PORTFOLIO
+from edgecomp.backends.printed.verilog import circuit_verilog, netlist_blif
+from edgecomp.errors import MismatchError, ToolError
+from edgecomp.tools import find, run
+
+TOP = "classifier"
+SCRIPT_SECONDS = 120.0
+YOSYS_SECONDS = 300.0
+PASSES = ("read_verilog circuit.v", f"hierarchy -top {TOP}", "proc", "opt -full", "techmap", "opt",
+          "write_blif circuit.blif")  # fmt: skip
+EQUIVALENT = "Networks are equivalent"
+DIFFERENT = "Networks are NOT EQUIVALENT"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """What one script gave: its place in the portfolio and its area, or why it gave nothing."""
+
+    script: int
+    area_cm2: float | None
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mapped:
+    """The smallest netlist, proven equivalent to the circuit; every attempt beside it."""
+
+    netlist: Netlist
+    attempts: tuple[Attempt, ...]
+
+
+def abc_program() -> Path:
+    """ABC: where EDGECOMP_YOSYS_ABC or the PATH says, else the one that comes with pyosys."""
+    found = find("yosys-abc")
+    spec = importlib.util.find_spec("pyosys") if found is None else None
+    if spec is not None and spec.origin is not None:
+        bundled = Path(spec.origin).parent / "yosys-abc"
+        found = bundled if bundled.is_file() else None
+    if found is None:
+        raise ToolError("yosys-abc is not there", where="yosys-abc",
+                        hint="pip install pyosys, or set EDGECOMP_YOSYS_ABC to its path")  # fmt: skip
+    return found
+
+
+def read_with_yosys(verilog: str, folder: Path) -> None:
+    """Turn the Verilog into folder/circuit.blif: with EDGECOMP_YOSYS or the PATH's yosys, else with pyosys."""
+    (folder / "circuit.v").write_text(verilog)
+    program = find("yosys")
+    if program is not None:
+        run([program, "-q", "-p", "; ".join(PASSES)], cwd=folder, seconds=YOSYS_SECONDS)
+        return
+    lines = ["from pyosys import libyosys as ys", "d = ys.Design()", *(f"ys.run_pass({p!r}, d)" for p in PASSES)]
+    run([sys.executable, "-c", "\n".join(lines)], cwd=folder, seconds=YOSYS_SECONDS)
+
+
+def map_circuit(
+    circuit: Circuit, target: PrintedTarget, *, scripts: Sequence[str] = PORTFOLIO, jobs: int | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Mapped:  # fmt: skip
+    """The smallest of what `scripts` make of the circuit, `jobs` at a time (default: the machine's processors).
+
+    A script that crashes, runs out of time or is not proven equivalent in time gives nothing and is reported among the
+    attempts. MismatchError where a result is proven different; ToolError where none is left.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgecomp-map-") as scratch:
+        folder = Path(scratch)
+        read_with_yosys(circuit_verilog(circuit, TOP), folder)
+        (folder / "cells.genlib").write_text(genlib(target, max(target.voltages)))
+        program = abc_program()
+
+        def attempt(place: int) -> tuple[Attempt, Netlist | None]:
+            result = _attempt(circuit, target, program, folder, place, scripts[place])
+            if progress is not None:
+                progress(f"{place + 1} of {len(scripts)} mapping scripts")
+            return result
+
+        with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
+            found = list(pool.map(attempt, range(len(scripts))))
+    kept = [(a.area_cm2, delay_ms(n, target, max(target.voltages)), a.script, n)
+            for a, n in found if n is not None and a.area_cm2 is not None]  # fmt: skip
+    if not kept:
+        reasons = "; ".join(sorted({a.failure for a, _ in found}))
+        raise ToolError(f"no mapping script gave a netlist: {reasons}", where="yosys-abc")
+    return Mapped(netlist=min(kept, key=lambda k: k[:3])[3], attempts=tuple(a for a, _ in found))
+
+
+def _attempt(
+    circuit: Circuit, target: PrintedTarget, program: Path, folder: Path, place: int, script: str
+) -> tuple[Attempt, Netlist | None]:
+    """One script: map, dissolve what is no cell, and prove the cells equivalent to what Yosys read."""
+    raw, clean = f"raw{place}.blif", f"clean{place}.blif"
+    begin = f"read_genlib cells.genlib; read_blif circuit.blif; {script}; topo; write_blif {raw}"
+    try:
+        run([program, "-q", begin], cwd=folder, seconds=SCRIPT_SECONDS)
+        if not (folder / raw).exists():
+            raise ToolError("the script wrote nothing", where="yosys-abc")
+        netlist = read_blif((folder / raw).read_text(), target, circuit.inputs, circuit.outputs)
+        (folder / clean).write_text(netlist_blif(netlist, target, TOP))
+        proof = run([program, "-q", f"read_genlib cells.genlib; cec -n circuit.blif {clean}"], cwd=folder,
+                    seconds=SCRIPT_SECONDS).output  # fmt: skip
+    except ToolError as error:
+        return Attempt(script=place, area_cm2=None, failure=error.problems[0].what), None
+    if DIFFERENT in proof:
+        raise MismatchError(f"mapping script {place} changed the circuit", where="yosys-abc",
+                            hint="this is a fault of the mapper: please report it with the model")  # fmt: skip
+    if EQUIVALENT not in proof:
+        return Attempt(script=place, area_cm2=None, failure="not proven equivalent"), None
+    return Attempt(script=place, area_cm2=area_cm2(netlist, target)), netlist

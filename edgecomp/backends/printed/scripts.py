@@ -1,0 +1,28 @@
+"""The portfolio of ABC scripts: none is best everywhere, areas swing by 30 % and more between them."""
+
+from __future__ import annotations
+
+C2RS = (
+    "balance -l; resub -K 6 -l; rewrite -l; resub -K 6 -N 2 -l; refactor -l; resub -K 8 -l; balance -l; "
+    "resub -K 8 -N 2 -l; rewrite -l; resub -K 10 -l; rewrite -z -l; resub -K 10 -N 2 -l; balance -l; resub -K 12 -l; "
+    "refactor -z -l; resub -K 12 -N 2 -l; rewrite -z -l; balance -l"
+)
+RESYN2 = "balance; rewrite; refactor; balance; rewrite; rewrite -z; balance; refactor -z; rewrite -z; balance"
+COARSE = "dch; if -a -K 4; mfs2 -a -e; strash"
+MFS3 = "mfs3 -a -e -I 4 -O 2 -L 1 -H 8"
+DEEP = "dch; if -a -K 6; mfs2 -a -e -W 4 -M 1000; strash"
+DON = "dch; if -a -K 6; mfs2 -a -e -W 6 -M 0 -F 100 -D 0; strash; dch; if -a -K 4; mfs2 -a -e; strash; dc2"
+
+QUICK = f"strash; {C2RS}; dch; amap; {MFS3}"
+
+PORTFOLIO: tuple[str, ...] = (
+    QUICK,
+    f"strash; {COARSE}; {C2RS}; dch; amap; {MFS3}",
+    f"strash; {C2RS}; {COARSE}; {DEEP}; {C2RS}; dch; amap; {MFS3}; strash; {C2RS}; dch; amap; {MFS3}",
+    f"strash; {DON}; {DON}; {DON}; {C2RS}; dch; map -a; {MFS3}; strash; dch; amap; {MFS3}",
+    f"strash; ifraig; scorr; dc2; dc2; dc2; dch; amap; {MFS3}",
+    f"strash; {RESYN2}; {RESYN2}; {C2RS}; {C2RS}; dch -S 1000000; amap -F 20 -A 20 -E 20 -Q 2 -C 16; {MFS3}",
+    f"strash; {C2RS}; &get -n; &syn3; &syn3; &dch; &put; {C2RS}; dch; amap; {MFS3}",
+    f"strash; dch; map -B 0.9 -a; topo; {MFS3}; strash; {C2RS}; dch; map -B 0.9 -a; {MFS3}",
+    f"strash; &get -n; &deepsyn -T 8; &put; {C2RS}; dch; amap; {MFS3}",
+)

@@ -1,0 +1,96 @@
+"""Structural Verilog, and BLIF for proofs: of a circuit before mapping, and of a mapped netlist."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgecomp.backends.printed.gates import Circuit, Kind, Port
+from edgecomp.backends.printed.library import OUTPUT, PrintedTarget
+from edgecomp.backends.printed.netlist import Netlist, bit_names
+
+OPERATORS = {Kind.AND: "&", Kind.XOR: "^"}
+
+
+def header(name: str, inputs: Sequence[Port], outputs: Sequence[Port]) -> list[str]:
+    """A node's elements lie in one flat bus in row-major order, the first lowest."""
+    widths: dict[tuple[str, str], int] = {}
+    for kind, ports in (("input ", inputs), ("output", outputs)):
+        for port in ports:
+            widths[kind, port.node] = widths.get((kind, port.node), 0) + len(port.bits)
+    spans = {key: "" if width == 1 else f"[{width - 1}:0] " for key, width in widths.items()}
+    return [
+        f"module {name} (",
+        ",\n".join(f"    {kind} wire {span}{node}" for (kind, node), span in spans.items()),
+        ");",
+    ]
+
+
+def ends(ports: Sequence[Port]) -> list[tuple[str, int]]:
+    """(name, literal or signal) of every port bit."""
+    pairs = zip(bit_names(ports), ports, strict=True)
+    return [(name, bit) for names, port in pairs for name, bit in zip(names, port.bits, strict=True)]
+
+
+def named_bits(ports: Sequence[Port]) -> dict[int, str]:
+    return {bit: name for name, bit in ends(ports)}
+
+
+def circuit_verilog(circuit: Circuit, name: str) -> str:
+    """The circuit, one wire for each gate."""
+    named = named_bits(circuit.inputs)
+
+    def literal(lit: int) -> str:
+        if lit < 2:
+            return f"1'b{lit}"
+        return ("~" if lit & 1 else "") + named.get(lit & ~1, f"n{lit >> 1}")
+
+    lines = header(name, circuit.inputs, circuit.outputs)
+    for node, kind in enumerate(circuit.kind):
+        if kind >= Kind.AND:
+            a, b = literal(int(circuit.a[node])), literal(int(circuit.b[node]))
+            lines.append(f"    wire n{node} = {a} {OPERATORS[Kind(int(kind))]} {b};")
+    return "\n".join(
+        [*lines, *(f"    assign {end} = {literal(bit)};" for end, bit in ends(circuit.outputs)), "endmodule", ""]
+    )
+
+
+def netlist_verilog(netlist: Netlist, target: PrintedTarget, name: str) -> str:
+    """The mapped netlist, one instance a line: CELL u7 (.a(x[0]), .b(n3), .O(n7));"""
+    named = named_bits(netlist.inputs)
+
+    def signal(bit: int) -> str:
+        return f"1'b{bit}" if bit < 2 else named.get(bit, f"n{bit - netlist.first}")
+
+    lines = header(name, netlist.inputs, netlist.outputs)
+    lines += [f"    wire n{i};" for i in range(netlist.cells)]
+    for i, kind in enumerate(netlist.kind):
+        cell = target.cells[netlist.names[kind]]
+        pins = [f".{pin}({signal(int(bit))})" for pin, bit in zip(cell.pins, netlist.pins[i], strict=False)]
+        lines.append(f"    {cell.name} u{i} ({', '.join(pins)}, .{OUTPUT}(n{i}));")
+    return "\n".join(
+        [*lines, *(f"    assign {end} = {signal(bit)};" for end, bit in ends(netlist.outputs)), "endmodule", ""]
+    )
+
+
+def netlist_blif(netlist: Netlist, target: PrintedTarget, name: str) -> str:
+    """The mapped netlist as ABC reads it: cells as gates, ports and constants through tables."""
+    named = named_bits(netlist.inputs)
+
+    def signal(bit: int) -> str:
+        return f"tie{bit}" if bit < 2 else named.get(bit, f"n{bit - netlist.first}")
+
+    lines = [
+        f".model {name}",
+        f".inputs {' '.join(named.values())}",
+        f".outputs {' '.join(end for end, _ in ends(netlist.outputs))}",
+    ]
+    lines += [".names tie0", ".names tie1", "1"]
+    for i, kind in enumerate(netlist.kind):
+        cell = target.cells[netlist.names[kind]]
+        read = [signal(int(bit)) for bit in netlist.pins[i, : len(cell.pins)]]
+        lines.append(f".names {' '.join(read)} n{i}")
+        states = (s for s, value in enumerate(cell.truth) if value)
+        lines += ["".join(str(s >> k & 1) for k in range(len(read))) + " 1" for s in states]
+    for end, bit in ends(netlist.outputs):
+        lines += [f".names {signal(bit)} {end}", "1 1"]
+    return "\n".join([*lines, ".end", ""])

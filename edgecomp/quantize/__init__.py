@@ -1,0 +1,1 @@
+"""Training of small quantised classifiers from tables (extra: train)."""

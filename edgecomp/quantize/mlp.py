@@ -107,9 +107,8 @@ def fixed_point(w: torch.Tensor, fraction: int) -> torch.Tensor:
 
 
 def floored(v: torch.Tensor, bits: int) -> torch.Tensor:
-    """clip(floor(v * 2^bits), 0, 2^bits - 1) / 2^bits; gradients pass where nothing clips."""
-    top = 1 - 2.0**-bits
-    soft = v.clamp(0.0, top)
+    """clip(floor(v * 2^bits), 0, 2^bits - 1) / 2^bits; gradients pass, a tenth of them where it clips."""
+    soft = 0.9 * v.clamp(0.0, 1 - 2.0**-bits) + 0.1 * v
     hard = (v.detach() * 2.0**bits).floor().clamp(0, 2**bits - 1) / 2.0**bits
     return soft + (hard - soft).detach()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, assert_never
 
@@ -15,7 +15,7 @@ from edgecomp.backends.printed.argmax import classify
 from edgecomp.backends.printed.forms import Form
 from edgecomp.backends.printed.gates import Circuit, Gates, Port
 from edgecomp.backends.printed.sums import Sum, Word, combine, constant, of_word, to_word
-from edgecomp.backends.printed.words import clip, greatest, half_even, lookup, shifted, step
+from edgecomp.backends.printed.words import clip, extended, greatest, half_even, lookup, shifted, step
 from edgecomp.ir import (
     Add,
     ArgMax,
@@ -39,6 +39,7 @@ from edgecomp.ir import (
     SumPool,
     TableDense,
     Transpose,
+    Value,
     operands,
 )
 from edgecomp.ir.ranges import bits_of
@@ -50,7 +51,8 @@ LOOKUP_BITS = 6  # a threshold function of so few bits is a tree of multiplexers
 
 def to_circuit(network: Network, form: Form) -> Circuit:
     """The network's circuit in one form; inputs and outputs are host codes."""
-    state = Lowering(form=form, readers=Counter(name for node in network.nodes for name in set(operands(node))))
+    readers = Counter(name for node in network.nodes for name in set(operands(node)))
+    state = Lowering(form=form, readers=readers, known=network.values())
     for node in network.nodes:
         state.values[node.name] = state.lower(node)
     return state.gates.finish(state.outputs)
@@ -81,6 +83,7 @@ class Lowering:
 
     form: Form
     readers: Counter[str]
+    known: Mapping[str, Value]
     gates: Gates = field(default_factory=Gates)
     values: dict[str, Sums] = field(default_factory=dict)
     words: dict[Sum, Word] = field(default_factory=dict)
@@ -166,7 +169,9 @@ class Lowering:
                 code = shifted(self.word(combine([(1, value)], 1)), 1)
             else:
                 code = self.word(combine([(1, value)], node.zero_point))
-            self.outputs.append(Port(node=node.name, index=index, bits=code.bits, signed=code.signed))
+            whole = self.known[node.name]
+            bits = extended(code, whole.bits)
+            self.outputs.append(Port(node=node.name, index=index, bits=bits, signed=whole.signed))
         return self.values[node.x]
 
     def dense(self, node: Dense) -> Sums:

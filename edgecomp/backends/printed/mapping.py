@@ -73,9 +73,11 @@ def read_with_yosys(verilog: str, folder: Path) -> None:
 
 def map_circuit(
     circuit: Circuit, target: PrintedTarget, *, scripts: Sequence[str] = PORTFOLIO, jobs: int | None = None,
-    progress: Callable[[str], None] | None = None,
+    progress: Callable[[str], None] | None = None, offset: int = 0,
 ) -> Mapped:  # fmt: skip
     """The smallest of what `scripts` make of the circuit, `jobs` at a time (default: the machine's processors).
+
+    Scripts are numbered from `offset`.
 
     A script that crashes, runs out of time or is not proven equivalent in time gives nothing and is reported among the
     attempts. MismatchError where a result is proven different; ToolError where none is left.
@@ -87,9 +89,9 @@ def map_circuit(
         program = abc_program()
 
         def attempt(place: int) -> tuple[Attempt, Netlist | None]:
-            result = _attempt(circuit, target, program, folder, place, scripts[place])
+            result = _attempt(circuit, target, program, folder, place + offset, scripts[place])
             if progress is not None:
-                progress(f"{place + 1} of {len(scripts)} mapping scripts")
+                progress(f"mapping script {place + 1} of {len(scripts)}")
             return result
 
         with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:

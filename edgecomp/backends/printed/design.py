@@ -1,0 +1,150 @@
+"""A network's printed design: forms tried, each mapped, the smallest kept, simulated, and written out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecomp import golden
+from edgecomp.backends.hls.testbench import vector_text
+from edgecomp.backends.printed.cost import Cost, area_cm2, cost_of
+from edgecomp.backends.printed.forms import Decision, Form
+from edgecomp.backends.printed.gates import Circuit, Port
+from edgecomp.backends.printed.library import PrintedTarget, cell_models
+from edgecomp.backends.printed.lower import to_circuit
+from edgecomp.backends.printed.mapping import TOP, Attempt, map_circuit
+from edgecomp.backends.printed.netlist import Netlist
+from edgecomp.backends.printed.options import Effort, PrintedOptions
+from edgecomp.backends.printed.scripts import PORTFOLIO
+from edgecomp.backends.printed.verilog import circuit_verilog, netlist_verilog
+from edgecomp.bundle import Bundle
+from edgecomp.errors import MismatchError
+from edgecomp.ir import ArgMax, Network
+from edgecomp.resources import resource
+from edgecomp.simulate.gates import simulate
+
+Codes = NDArray[np.int64]
+
+FOLDER = "printed"
+QUICK_SCRIPTS = 2
+MOST_DIFFERENCES = 4  # classes up to which all differences of two logits are tried
+RUN_SH = """\
+#!/usr/bin/env bash
+# Simulates the mapped netlist on the golden vectors and exits with a status other than 0 on any difference and on any
+# missing or short file. Needs bash and g++ (or CXX).
+set -euo pipefail
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
+build="$(mktemp -d)"
+trap 'rm -rf -- "$build"' EXIT
+"${CXX:-g++}" -std=c++14 -O1 testbench.cpp -o "$build/simulate"
+"$build/simulate" ports.txt cells.v netlist.v tb_data
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Design:
+    """The smallest circuit found, mapped; `attempts` by form. The mapping is proven equivalent to `circuit`."""
+
+    form: Form
+    circuit: Circuit
+    netlist: Netlist
+    attempts: tuple[tuple[Form, tuple[Attempt, ...]], ...]
+
+
+def forms_of(network: Network) -> tuple[Form, ...]:
+    """The forms worth trying, those that give the same circuit left out."""
+    sizes = [network.values()[node.x].size for node in network.nodes if isinstance(node, ArgMax)]
+    if not sizes or max(sizes) <= 2:
+        return (Form(),)
+    forms = [Form(), Form(centred=False)]
+    if max(sizes) <= MOST_DIFFERENCES:
+        forms.append(Form(decision=Decision.DIFFERENCES))
+    return tuple(forms)
+
+
+def make_design(
+    network: Network, target: PrintedTarget, options: PrintedOptions,
+    progress: Callable[[str], None] | None = None,
+) -> Design:  # fmt: skip
+    """Map the network's forms and keep the smallest.
+
+    Every form goes through the quick scripts; the smallest of them, when the effort is full, through the portfolio.
+    """
+    jobs = options.jobs or None
+    tried = {}
+    circuits = dict(_distinct(network))
+    for form, circuit in circuits.items():
+        tried[form] = map_circuit(circuit, target, scripts=PORTFOLIO[:QUICK_SCRIPTS], jobs=jobs, progress=progress)
+    best = min(tried, key=lambda form: area_cm2(tried[form].netlist, target))
+    attempts = {form: mapped.attempts for form, mapped in tried.items()}
+    netlist = tried[best].netlist
+    if options.effort is Effort.FULL:
+        more = map_circuit(circuits[best], target, scripts=PORTFOLIO[QUICK_SCRIPTS:], jobs=jobs, progress=progress,
+                           offset=QUICK_SCRIPTS)  # fmt: skip
+        attempts[best] += more.attempts
+        netlist = min(netlist, more.netlist, key=lambda n: area_cm2(n, target))
+    return Design(form=best, circuit=circuits[best], netlist=netlist, attempts=tuple(attempts.items()))
+
+
+def _distinct(network: Network) -> Iterator[tuple[Form, Circuit]]:
+    seen = set()
+    for form in forms_of(network):
+        circuit = to_circuit(network, form)
+        key = (circuit.kind.tobytes(), circuit.a.tobytes(), circuit.b.tobytes(), circuit.outputs)
+        if key not in seen:
+            seen.add(key)
+            yield form, circuit
+
+
+def simulate_design(
+    design: Design, target: PrintedTarget, network: Network, inputs: Mapping[str, Codes], expected: Mapping[str, Codes]
+) -> Cost:
+    """Run the mapped gates on host codes and hold every output code against `expected`; their cost on these vectors.
+
+    MismatchError names the first difference.
+    """
+    ran = simulate(design.netlist, target, inputs)
+    got = {name: ran.outputs[name].reshape(codes.shape) for name, codes in expected.items()}
+    first, count = golden.compare(expected, got)
+    if first is not None:
+        raise MismatchError(f"the mapped gates differ in {count} codes, first {first}", where=first.node,
+                            hint="this is a fault of edgecomp: please report it with the model")  # fmt: skip
+    return cost_of(design.netlist, target, ran.states)
+
+
+def source_files(circuit: Circuit) -> dict[str, bytes]:
+    """The circuit before mapping."""
+    return {f"{FOLDER}/circuit.v": circuit_verilog(circuit, TOP).encode()}
+
+
+def design_files(
+    design: Design, target: PrintedTarget, inputs: Mapping[str, Codes], expected: Mapping[str, Codes]
+) -> Bundle:
+    """`printed/`: the circuit, the mapped netlist, its cells' models, the testbench with its vectors, and run.sh."""
+    netlist = design.netlist
+    files = {
+        **source_files(design.circuit),
+        f"{FOLDER}/netlist.v": netlist_verilog(netlist, target, TOP).encode(),
+        f"{FOLDER}/cells.v": cell_models(target, netlist.names).encode(),
+        f"{FOLDER}/ports.txt": ports_text(netlist).encode(),
+        f"{FOLDER}/testbench.cpp": resource("hls/gates_testbench.cpp").read_bytes(),
+        f"{FOLDER}/run.sh": RUN_SH.encode(),
+    }
+    files |= {f"{FOLDER}/tb_data/inputs_{name}.dat": vector_text(codes) for name, codes in inputs.items()}
+    files |= {f"{FOLDER}/tb_data/expected_{name}.dat": vector_text(codes) for name, codes in expected.items()}
+    return Bundle(files=files)
+
+
+def ports_text(netlist: Netlist) -> str:
+    """One line a port: direction, name, elements, bits of each, 1 where signed."""
+    lines = []
+    for direction, ports in (("input", netlist.inputs), ("output", netlist.outputs)):
+        by_node: dict[str, list[Port]] = {}
+        for port in ports:
+            by_node.setdefault(port.node, []).append(port)
+        lines += [f"{direction} {node} {len(found)} {len(found[0].bits)} {int(found[0].signed)}"
+                  for node, found in by_node.items()]  # fmt: skip
+    return "\n".join([*lines, ""])

@@ -20,7 +20,7 @@ from edgecomp import golden, interp, oracle, vectors
 from edgecomp.backends import BACKENDS, Backend
 from edgecomp.backends.hls.options import Vendor
 from edgecomp.backends.hls.testbench import vector_files
-from edgecomp.backends.hls.vendor import program_of, synthesize
+from edgecomp.backends.hls.vendor import COMMANDS, program_of, synthesize
 from edgecomp.bundle import Bundle, check_output, read_manifest
 from edgecomp.check import Agreement, against_source, showing
 from edgecomp.contract import contract, quantise_input, real_output
@@ -184,7 +184,9 @@ def build(request: BuildRequest, progress: Progress) -> BuildResult:
         with clock.stage("the same circuit with its logits brought out"):
             verify_logits(plain, made, backend, target, options)
     synthesis: Mapping[str, Figure] = {}
+    programs = ["g++"]
     if request.synth or request.cosim:
+        programs.append(COMMANDS[options.vendor][0])
         with clock.stage("synthesis with the vendor's tool"):
             synthesis = run_vendor(files, options.vendor, cosim=request.cosim)
     labels = np.zeros(0, dtype=np.int64) if data is None or data.y is None else data.y
@@ -194,7 +196,7 @@ def build(request: BuildRequest, progress: Progress) -> BuildResult:
         Findings(model=model.path, lowered=model.lowered, network=model.network, target=target, task=task,
                  labels=labels, vectors=made, expected=expected, agreement=agreement,
                  quantised=quantised_outputs(model, made), estimate=estimate, synthesis=synthesis,
-                 clock=clock_of(target, rest), seconds=dict(clock.seconds))
+                 clock=clock_of(target, rest), seconds=dict(clock.seconds), programs=programs)
     )  # fmt: skip
     reports = Bundle(files={"report.json": to_json(report).encode(), "report.txt": render(report).encode()})
     hashes = {"model": _sha(project.model), "data": _sha(path), "options": _options(settings)}

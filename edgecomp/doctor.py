@@ -64,6 +64,13 @@ def examine() -> tuple[Finding, ...]:
     return (*(_tool(tool) for tool in TOOLS), *_packages())
 
 
+def version_of(name: str) -> str:
+    """The version of one of TOOLS as it says itself; "missing" where it is not there."""
+    tool = next(tool for tool in TOOLS if tool.name == name)
+    program = tools.find(name)
+    return tools.version(program, tool.version_arguments) if program else "missing"
+
+
 def _tool(tool: Tool) -> Finding:
     problem, version = None, "missing"
     try:

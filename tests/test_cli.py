@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+import click
 import pytest
 
 from edgecomp import cli
@@ -309,3 +310,27 @@ def test_signals_clear_up_and_end_with_their_code(tmp_path: Path, sent: signal.S
     assert process.returncode == code
     assert b"Traceback" not in err
     assert sorted(os.listdir(tmp_path)) == ["cleared", "started"]
+
+
+def options_of(command: click.Command) -> set[str]:
+    return {name for given in command.params if isinstance(given, click.Option) for name in given.opts}
+
+
+def test_readme_and_the_program_have_the_same_commands_and_options() -> None:
+    text = (TOP / "README.md").read_text("utf-8")
+    assert set(re.findall(r"`edgecomp (\w+)", text)) == set(cli.cli.commands)
+    known = set().union(*(options_of(command) for command in cli.cli.commands.values()))
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", re.sub(r"```sh.*?```", "", text, flags=re.DOTALL)))
+    assert named == known
+
+
+def test_readme_has_every_exit_code_and_setting() -> None:
+    from edgecomp.backends.hls.options import SETTINGS
+    from edgecomp.build import OWN_SETTINGS
+
+    text = (TOP / "README.md").read_text("utf-8")
+    codes = {int(code) for code in re.findall(r"^\| (\d+) \|", text, flags=re.MULTILINE)}
+    assert codes == {int(code) for code in Exit}
+    table = text.partition("| setting |")[2].partition("\n\n")[0]
+    cells = re.findall(r"^\| (`[^|]*) \|", table, flags=re.MULTILINE)
+    assert set(re.findall(r"`([^`]+)`", " ".join(cells))) == {*SETTINGS, *OWN_SETTINGS}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-from collections.abc import Mapping
+import platform
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from edgecomp import __version__
 from edgecomp.backends.estimate import Estimate
 from edgecomp.check import Agreement as SourceAgreement
 from edgecomp.contract import real_output
+from edgecomp.doctor import version_of
 from edgecomp.frontend import Lowered
 from edgecomp.ir import Network
 from edgecomp.passes import decides
@@ -61,6 +63,7 @@ class Findings:
     synthesis: Mapping[str, Figure]
     clock: Figure
     seconds: Mapping[str, float]
+    programs: Sequence[str]
 
 
 def fill(found: Findings) -> Report:
@@ -85,7 +88,7 @@ def fill(found: Findings) -> Report:
         layers=tuple(Layer(name=c.node, kind=c.kind, figures=c.figures) for c in found.estimate.layers),
         requantisers=requantisers(found.lowered),
         stages=tuple(Stage(name=n, time=measured(round(s, 3), "s", "wall clock")) for n, s in found.seconds.items()),
-        tools=tools(),
+        tools=tool_versions(found.programs),
         notes=() if found.lowered is None else found.lowered.notes,
     )
 
@@ -184,9 +187,12 @@ def requantisers(lowered: Lowered | None) -> tuple[Requantiser, ...]:
     )  # fmt: skip
 
 
-def tools() -> tuple[ToolVersion, ...]:
-    versions = [ToolVersion(name=name, version=importlib.metadata.version(name)) for name in PACKAGES]
-    return (ToolVersion(name="edgecomp", version=__version__), *versions)
+def tool_versions(programs: Sequence[str]) -> tuple[ToolVersion, ...]:
+    """edgecomp, Python, the packages that computed, and the outside programs that ran."""
+    versions = {"edgecomp": __version__, "python": platform.python_version()}
+    versions |= {name: importlib.metadata.version(name) for name in PACKAGES}
+    versions |= {name: version_of(name) for name in programs}
+    return tuple(ToolVersion(name=name, version=version) for name, version in versions.items())
 
 
 # ---- accuracy -------------------------------------------------------------------------------------------------------

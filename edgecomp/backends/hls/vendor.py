@@ -39,6 +39,7 @@ FIGURES = {
     "dsp": ("AreaEstimates/Resources/DSP", "DSP slices"),
     "bram18": ("AreaEstimates/Resources/BRAM_18K", "18 Kb block RAMs"),
 }
+_CELL = re.compile(r"\d+(\.\d+)?|NA|-|x|\?")  # an average need not be whole; what was not measured is no number
 OLDER = {"AreaEstimates/Resources/DSP": "AreaEstimates/Resources/DSP48E"}
 
 
@@ -107,7 +108,7 @@ def read_cosim(path: Path, vendor: Vendor) -> Mapping[str, Figure]:
     text = _file_of(path.parent, (path.name,), tool).read_text()
     rows = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in text.splitlines() if "|" in line]
     row = next((row for row in rows if row[0] in ("VHDL", "Verilog") and row[1:2] != ["NA"]), None)
-    if row is None or len(row) < 8 or not all(cell.isdecimal() or cell == "NA" for cell in row[2:8]):
+    if row is None or len(row) < 8 or not all(_CELL.fullmatch(cell) for cell in row[2:8]):
         raise ToolError(f"{path.name} has no row of results", where=tool)
     if row[1] != "Pass":
         raise MismatchError(f"the co-simulation's status is {row[1]}", where=path.name)

@@ -74,12 +74,17 @@ class Mlp:
             codes = np.clip(total >> layer.shift if layer.shift >= 0 else total << -layer.shift, 0, top)
         return codes @ self.layers[-1].weight.T + self.layers[-1].bias
 
+    @property
+    def exponent(self) -> int:
+        """A logit's unit in the source is 2^exponent: the layers' grids, each the last one's behind its shift."""
+        return -self.spec.input_bits - len(self.layers) * self.spec.fraction + sum(x.shift for x in self.layers)
+
     def accuracy(self, codes: Ints, y: Ints) -> float:
         return float((self.logits(codes).argmax(axis=1) == y).mean())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Effort:
+class Schedule:
     """`sparsity` weighs the weights' mean magnitude in the loss; `warm` is the share of epochs with free scales."""
 
     epochs: int = 1500
@@ -177,37 +182,50 @@ def start(spec: Spec, restarts: int, generator: torch.Generator) -> Nets:
 
 
 def train(
-    spec: Spec, codes: Ints, y: Ints, *, effort: Effort, seed: int, progress: Callable[[int, float], None] | None = None
+    spec: Spec, codes: Ints, y: Ints, *, plan: Schedule, seed: int, progress: Callable[[int, float], None] | None = None
 ) -> list[tuple[float, Mlp]]:
     """(accuracy on the data given, network) of every restart, best first; deterministic in `seed`.
 
-    `progress` is told the epoch and the best restart's mean loss.
+    `progress` is told the epoch and the best restart's mean loss. One thread: the matrices are small.
     """
     import torch
 
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return _train(spec, codes, y, plan, seed, progress)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _train(
+    spec: Spec, codes: Ints, y: Ints, plan: Schedule, seed: int, progress: Callable[[int, float], None] | None
+) -> list[tuple[float, Mlp]]:
+    import torch
+
     generator = torch.Generator().manual_seed(seed)
-    nets = start(spec, effort.restarts, generator)
+    nets = start(spec, plan.restarts, generator)
     x = torch.from_numpy(codes.astype(np.float32)) / 2**spec.input_bits
     target = torch.from_numpy(y)
     groups: list[dict[str, Any]] = [{"params": [*nets.weights, *nets.biases]}, {"params": [nets.gain], "lr": 0.05}]
-    optimiser = torch.optim.Adam(groups, lr=effort.rate)
+    optimiser = torch.optim.Adam(groups, lr=plan.rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, [effort.rate, 0.05], total_steps=effort.epochs, pct_start=0.1, final_div_factor=100
+        optimiser, [plan.rate, 0.05], total_steps=plan.epochs, pct_start=0.1, final_div_factor=100
     )
-    best: list[tuple[float, Mlp]] = [(-1.0, nets.take(0))] * effort.restarts
-    for epoch in range(effort.epochs):
-        free = epoch < effort.warm * effort.epochs and epoch % 20 == 0
-        chosen = torch.randperm(len(x), generator=generator)[: effort.batch]
+    best: list[tuple[float, Mlp]] = [(-1.0, nets.take(0))] * plan.restarts
+    for epoch in range(plan.epochs):
+        free = epoch < plan.warm * plan.epochs and epoch % 20 == 0
+        chosen = torch.randperm(len(x), generator=generator)[: plan.batch]
         losses = _losses(nets, x[chosen], target[chosen], rescale=free)
         optimiser.zero_grad()
-        total = losses.sum() + effort.sparsity * sum(w.abs().mean(dim=(1, 2)).sum() for w in nets.weights)
+        total = losses.sum() + plan.sparsity * sum(w.abs().mean(dim=(1, 2)).sum() for w in nets.weights)
         total.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
-        if epoch % 25 == 24 or epoch == effort.epochs - 1:
+        if epoch % 25 == 24 or epoch == plan.epochs - 1:
             _keep(nets, x, target, best)
             if progress is not None:
-                progress(epoch + 1, float(losses.min()))
+                progress(epoch + 1, float(losses.detach().min()))
     return sorted(best, key=lambda pair: -pair[0])
 
 

@@ -92,8 +92,6 @@ def to_qonnx(mlp: Mlp, scaler: Scaler) -> onnx.ModelProto:
 def _constant(graph: Graph, name: str, codes: NDArray[np.int64], exponent: int) -> str:
     """Integer codes times 2^exponent behind a Quant that is just wide enough."""
     values = graph.constant(f"{name}_values", (codes * 2.0**exponent).astype(np.float32))
-    widest = max(
-        int(codes.max(initial=0)).bit_length(),
-        int(-codes.min(initial=0) - 1).bit_length() if codes.min(initial=0) < 0 else 0,
-    )
+    least, most = int(codes.min()), int(codes.max())
+    widest = max(1, most.bit_length(), (-least - 1).bit_length() if least < 0 else 0)  # one signed bit is bipolar
     return graph.quant(values, name, exponent=exponent, bits=widest + 1, signed=True)

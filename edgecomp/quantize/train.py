@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecomp import interp
-from edgecomp.contract import quantise_input
+from edgecomp.contract import quantise_input, real_output
 from edgecomp.errors import DataError, DiskError, MismatchError, ToolError, UsageError
 from edgecomp.frontend import read
-from edgecomp.quantize.mlp import Effort, Mlp, Spec, Weights, train
+from edgecomp.quantize.mlp import Mlp, Schedule, Spec, Weights, train
 from edgecomp.quantize.qonnx import Scaler, fit_scaler, to_qonnx
 from edgecomp.tables import Missing, Table, read_table
 
@@ -47,7 +47,7 @@ class TrainRequest:
     test_share: float = 0.3
     split_seed: int = 42
     seed: int = 0
-    effort: Effort = field(default_factory=Effort)
+    schedule: Schedule = field(default_factory=Schedule)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,10 +92,10 @@ def train_csv(request: TrainRequest, progress: Callable[[str], None] | None = No
 
     def told(epoch: int, loss: float) -> None:
         if progress is not None:
-            progress(f"epoch {epoch} of {request.effort.epochs}, loss {loss:.4f}")
+            progress(f"epoch {epoch} of {request.schedule.epochs}, loss {loss:.4f}")
 
     codes = scaler.codes(split.train_x)
-    found = train(spec, codes, split.train_y, effort=request.effort, seed=request.seed, progress=told)
+    found = train(spec, codes, split.train_y, plan=request.schedule, seed=request.seed, progress=told)
     accuracy, mlp = found[0]
     test = scaler.codes(split.test_x)
     model = to_qonnx(mlp, scaler)
@@ -133,14 +133,18 @@ def split_table(table: Table, test_share: float, seed: int) -> Split:
 
 
 def verify_export(content: bytes, mlp: Mlp, scaler: Scaler, x: NDArray[np.float64]) -> None:
-    """The front end's network of the exported bytes gives the trained integers' logits on raw rows x (N, F)."""
+    """The front end's network of the exported bytes gives the trained integers' logits on raw rows x (N, F).
+
+    Logits are compared as real numbers, exactly: the front end may count them on another grid.
+    """
     import onnx
 
     network = read(onnx.load_model_from_string(content)).network
     node = network.inputs[0]
     codes = quantise_input(node, x.astype(np.float32))
-    got = interp.outputs(network, {node.name: codes})[network.outputs[0].name]
-    if not np.array_equal(codes, scaler.codes(x)) or not np.array_equal(got, mlp.logits(codes)):
+    end = network.outputs[0]
+    got = real_output(end, interp.outputs(network, {node.name: codes})[end.name])
+    if not np.array_equal(codes, scaler.codes(x)) or not np.array_equal(got, mlp.logits(codes) * 2.0**mlp.exponent):
         raise MismatchError("the exported model does not compute the trained integers", where="model.onnx",
                             hint="this is a fault of edgecomp: please report it with the data")  # fmt: skip
 

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from edgecomp.quantize.mlp import Effort
+from edgecomp.quantize.mlp import Schedule
 from edgecomp.quantize.train import TrainRequest, TrainResult, train_csv
 
 HERE = Path(__file__).parent
@@ -35,14 +35,14 @@ def train(out: Path) -> TrainResult:
     with tempfile.TemporaryDirectory() as scratch:
         table = Path(scratch) / "table.csv"
         write_table(table)
-        effort = Effort(epochs=1000, restarts=8)
+        schedule = Schedule(epochs=1000, restarts=8)
         return train_csv(TrainRequest(data=(table,), label="diagnosis", out=out, hidden=(3,), weight_bits=3,
-                                      hidden_bits=4, seed=SEED, effort=effort))  # fmt: skip
+                                      hidden_bits=4, seed=SEED, schedule=schedule))  # fmt: skip
 
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as scratch:
-        result = train(Path(scratch) / "printed")
+        result = train(Path(scratch) / "breast_cancer")
         for file in sorted(result.folder.iterdir()):
             (HERE / file.name).write_bytes(file.read_bytes())
     sys.stdout.write(f"train {result.train_accuracy:.4f} test {result.test_accuracy:.4f} of {result.test_rows} rows, "

@@ -86,7 +86,7 @@ def read_library(path: Path) -> PrintedTarget:
         return PrintedTarget(
             name=table["name"], description=table["description"], source=table["source"],
             period_ms=float(table["period_ms"]), cells=cells, supplies=tuple(supplies),
-            voltages=tuple(sorted({v for cell in cells.values() for v in cell.static_uw}, reverse=True)),
+            voltages=tuple(sorted(set.intersection(*(set(c.static_uw) for c in cells.values())), reverse=True)),
             composites={key: _composite(key, entry) for key, entry in table.get("composites", {}).items()},
             converters=tuple(Converter(**entry) for entry in table.get("converters", ())),
         )  # fmt: skip

@@ -21,8 +21,8 @@ PORTFOLIO: tuple[str, ...] = (
     f"strash; {C2RS}; {COARSE}; {DEEP}; {C2RS}; dch; amap; {MFS3}; strash; {C2RS}; dch; amap; {MFS3}",
     f"strash; {DON}; {DON}; {DON}; {C2RS}; dch; map -a; {MFS3}; strash; dch; amap; {MFS3}",
     f"strash; ifraig; scorr; dc2; dc2; dc2; dch; amap; {MFS3}",
-    f"strash; {RESYN2}; {RESYN2}; {C2RS}; {C2RS}; dch -S 1000000; amap -F 20 -A 20 -E 20 -Q 2 -C 16; {MFS3}",
+    f"strash; {RESYN2}; {RESYN2}; {C2RS}; {C2RS}; dch; amap -F 20 -A 20 -E 20; {MFS3}",
     f"strash; {C2RS}; &get -n; &syn3; &syn3; &dch; &put; {C2RS}; dch; amap; {MFS3}",
     f"strash; dch; map -B 0.9 -a; topo; {MFS3}; strash; {C2RS}; dch; map -B 0.9 -a; {MFS3}",
-    f"strash; &get -n; &deepsyn -T 8; &put; {C2RS}; dch; amap; {MFS3}",
+    f"strash; &get -n; &deepsyn -T 20; &put; {C2RS}; dch; amap; {MFS3}",
 )

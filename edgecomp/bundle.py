@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -115,6 +116,11 @@ def check_output(out: Path) -> None:
     hint = "give another folder with --out, or remove this one yourself"
     try:
         if not out.exists() and not out.is_symlink():
+            above = next(folder for folder in out.absolute().parents if folder.exists())
+            if not above.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+            if not os.access(above, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
             return
         if not out.is_dir():
             raise UsageError("the output folder's name is taken by a file", where=str(out), hint=hint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
 import sys
@@ -264,6 +265,9 @@ def _explain(error: BaseException) -> Exit:
         case KeyboardInterrupt() | click.Abort():
             say("interrupted; nothing half-written is left")
             return Exit.INTERRUPTED
+        case OSError(errno=errno.ENOSPC | errno.EFBIG | errno.EDQUOT | errno.EROFS):
+            say(f"error: the disk refused: {error.strerror}\n  hint: free some space, or set TMPDIR to a larger disk")
+            return Exit.DISK
         case MemoryError():
             say("error: out of memory\n  hint: give fewer samples with --data, or a smaller model")
             return Exit.USAGE

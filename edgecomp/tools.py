@@ -79,15 +79,16 @@ def run(
 
     ToolError when it cannot start, runs out of its seconds, or ends with a status that is not in `accept`; it shows the
     tool's first error line and names its log, which is kept then. Its whole process group is killed on the time limit
-    and on any exception, Ctrl-C included.
+    and on any exception, Ctrl-C included; its temporary files lie in a folder that goes with it.
     """
     name = Path(command[0]).name
     handle, log = tempfile.mkstemp(prefix=f"edgecomp-{re.sub(r'[^A-Za-z0-9]', '', name)}-", suffix=".log")
     kept = False
     start = time.monotonic()
     try:
-        with os.fdopen(handle, "wb") as file:
-            status = _finish(_start(command, cwd, file, environment), seconds)
+        with os.fdopen(handle, "wb") as file, tempfile.TemporaryDirectory(prefix="edgecomp-tool-") as scratch:
+            inherited = {**os.environ, "TMPDIR": scratch, **(environment or {})}
+            status = _finish(_start(command, cwd, file, inherited), seconds)
         if status is None or status not in accept:
             kept = True
             raise _failure(name, status, seconds, Path(log))
@@ -98,7 +99,7 @@ def run(
 
 
 def _start(
-    command: Sequence[str | Path], cwd: Path, log: IO[bytes], environment: Mapping[str, str] | None
+    command: Sequence[str | Path], cwd: Path, log: IO[bytes], environment: Mapping[str, str]
 ) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
@@ -107,7 +108,7 @@ def _start(
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **(environment or {})},
+            env=environment,
             start_new_session=True,
         )
     except OSError as error:

@@ -56,8 +56,9 @@ if mode == "hang":
 report = pathlib.Path("classifier_prj/solution1/syn/report")
 report.mkdir(parents=True)
 if mode != "silent":
-    text = {csynth!r}.format(period="12.5" if mode == "slow" else "3.5", latency="?" if mode == "unknown" else "8",
-                             lut=9000000 if mode == "large" else 5000, dsp={dsp!r})
+    latency = {{"unknown": "eight", "undetermined": "?"}}.get(mode, "8")
+    lut = 9000000 if mode == "large" else 5000
+    text = {csynth!r}.format(period="12.5" if mode == "slow" else "3.5", latency=latency, lut=lut, dsp={dsp!r})
     (report / "classifier_csynth.xml").write_text("<profile>" if mode == "garbage" else text)
 options = pathlib.Path("build_opt.tcl").read_text()
 if "cosim" in options and any(line.split()[-1:] == ["1"] for line in options.splitlines() if "cosim" in line):
@@ -166,6 +167,14 @@ def test_the_tools_word_decides_what_fits(
     assert code == 1
     assert reason in capsys.readouterr().err
     assert json.loads((out / "report.json").read_text())["verdict"]["fits"] is False
+
+
+def test_a_latency_that_the_tool_does_not_know(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    which = install(Vendor.VITIS, model.parent, monkeypatch)
+    monkeypatch.setenv("STAND_IN", "undetermined")
+    code, out = run(model, which, "--synth")
+    assert code == 0
+    assert json.loads((out / "report.json").read_text())["synthesis"]["cycles"]["value"] == "undetermined"
 
 
 def test_a_hanging_tool_is_ended(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,6 +151,8 @@ class Builder:
 
         A parameter that varies within a channel makes every element a channel of its own (the base is flattened).
         """
+        if all(array.size == 1 for array in arrays):
+            return real, [vector(array) for array in arrays]
         full = [np.broadcast_to(array, real.shape) for array in arrays]
         moved = [self._before_posts(real, array, where) for array in full]
         if not real.base:
@@ -165,7 +167,7 @@ class Builder:
 
     def _before_posts(self, real: Real, array: Objects, where: str) -> Objects:
         """An array over real's shape carried back through its waiting data movements to the base's shape."""
-        if array.size == 0 or all(v == array.flat[0] for v in array.flat):
+        if all(v == array.flat[0] for v in array.flat):
             return np.broadcast_to(array.reshape(-1)[:1], self.base_shape(real))
         shapes = [self.base_shape(real)]
         for post in real.posts:

@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edgecomp.errors import InexpressibleError
+from edgecomp.errors import InexpressibleError, ModelError
 from edgecomp.frontend.context import Context, attribute, where
 from edgecomp.frontend.symbols import BATCH, Const, Quantised, Real, Symbol, fractions
+from edgecomp.ir.ranges import MAX_ELEMENTS
 
 Array = NDArray[Any]
 
 
 def fold(ctx: Context, node: onnx.NodeProto) -> Symbol | None:
-    """The constant that a node gives, or None where it depends on the graph's input or is no folding operator."""
+    """The constant that a node gives, or None where it depends on the graph's input or is no folding operator.
+
+    ModelError where the operator does not fit its operands.
+    """
+    try:
+        return _folded(ctx, node)
+    except (ValueError, IndexError, TypeError, OverflowError) as error:
+        what = f"{node.op_type} of constants does not fit its operands: {error}"
+        raise ModelError(what, where=where(node), hint="export the model again") from error
+
+
+def _folded(ctx: Context, node: onnx.NodeProto) -> Symbol | None:
     if node.op_type in ("Constant", "ConstantOfShape", "Shape"):
         return _source(ctx, node)
     symbols = [ctx.symbol(name) for name in node.input if name]
     if not symbols or any(isinstance(symbol, Real) for symbol in symbols):
         return None
     first = symbols[0]
+    if node.op_type == "Cast":
+        return _cast(node, first)
     if node.op_type in MOVES:
         return _moved(ctx, node, first)
     if node.op_type in ARITHMETIC:
@@ -48,7 +63,7 @@ def _source(ctx: Context, node: onnx.NodeProto) -> Symbol:
         return Const(array=np.array(shape, dtype=np.int64))
     if node.op_type == "ConstantOfShape":
         value = attribute(node, "value", np.zeros(1, dtype=np.float32))
-        return Const(array=np.full(ctx.integers(node, 0) or [], value.reshape(-1)[0]))
+        return Const(array=np.full(bounded(ctx.integers(node, 0) or [], node), value.reshape(-1)[0]))
     for name, kind in (
         ("value_float", np.float32),
         ("value_int", np.int64),
@@ -63,9 +78,28 @@ def _source(ctx: Context, node: onnx.NodeProto) -> Symbol:
     return Const(array=value)
 
 
+def bounded(shape: Sequence[int], node: onnx.NodeProto) -> Sequence[int]:
+    """The shape; ModelError where it holds more elements than any value may."""
+    if math.prod(shape) > MAX_ELEMENTS:
+        raise ModelError(
+            f"a constant of shape {tuple(shape)} holds more than {MAX_ELEMENTS} elements", where=where(node)
+        )
+    return shape
+
+
 def _array(symbol: Symbol) -> Array:
     assert not isinstance(symbol, Real)
     return symbol.array if isinstance(symbol, Const) else symbol.codes
+
+
+def _cast(node: onnx.NodeProto, symbol: Symbol) -> Symbol:
+    """Numbers computed here stay exact in a float type; toward zero in an integer one."""
+    kind = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(attribute(node, "to", onnx.TensorProto.FLOAT)))
+    if kind.kind == "f" and (isinstance(symbol, Quantised) or _array(symbol).dtype == object):
+        return symbol
+    if kind.kind not in "biuf" or isinstance(symbol, Quantised):
+        raise InexpressibleError(f"a cast of a constant to {kind}", where=where(node))
+    return Const(array=_array(symbol).astype(kind))
 
 
 def _moved(ctx: Context, node: onnx.NodeProto, symbol: Symbol) -> Symbol:
@@ -113,6 +147,7 @@ def _identity(ctx: Context, node: onnx.NodeProto) -> Callable[[Array], Array]:
 
 def _gather(ctx: Context, node: onnx.NodeProto) -> Callable[[Array], Array]:
     index = _array(ctx.symbol(node.input[1]))
+    bounded((index.size, _array(ctx.symbol(node.input[0])).size), node)
     return lambda array: np.take(array, index.astype(np.int64), axis=attribute(node, "axis", 0))
 
 
@@ -137,7 +172,6 @@ MOVES: dict[str, Callable[[Context, onnx.NodeProto], Callable[[Array], Array]]] 
     "Unsqueeze": _unsqueeze,
     "Flatten": _flatten,
     "Identity": _identity,
-    "Cast": _identity,
     "Gather": _gather,
     "Slice": _slice,
 }
@@ -158,6 +192,7 @@ def _arithmetic(node: onnx.NodeProto, symbols: list[Symbol]) -> Symbol:
         return Quantised(codes=first.codes, scale=act(first.scale, second.exact()))
     assert not isinstance(first, Real)
     assert not isinstance(second, Real)
+    bounded(np.broadcast_shapes(_array(first).shape, _array(second).shape), node)
     whole = all(isinstance(s, Const) and s.array.dtype.kind in "iu" for s in symbols)
     if node.op_type == "Div":
         divisor = second.exact()

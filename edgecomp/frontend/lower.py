@@ -17,6 +17,7 @@ from edgecomp.frontend.model import check_nodes, graph_inputs, initialisers
 from edgecomp.frontend.requantise import Record
 from edgecomp.frontend.symbols import Const, Real, Symbol
 from edgecomp.ir import Input, Network, Node, Output, operands
+from edgecomp.ir.ranges import NodeError
 
 Lowering = Callable[[Context, onnx.NodeProto], Symbol | list[Real]]
 
@@ -162,13 +163,24 @@ def _walk(ctx: Context, graph: onnx.GraphProto) -> None:
             failed.update(node.output)
             continue
         try:
-            _lower_node(ctx, node)
+            _lower_checked(ctx, node)
         except EdgecompError as error:
             problems += [p if p.where else Problem(what=p.what, where=where(node), hint=p.hint) for p in error.problems]
             kinds.append(type(error))
             failed.update(node.output)
     if problems:
         raise_all(ModelError if ModelError in kinds else InexpressibleError, problems)
+
+
+def _lower_checked(ctx: Context, node: onnx.NodeProto) -> None:
+    """Lower a node of an untrusted file: operands or attributes that its operator cannot have are the model's fault."""
+    try:
+        _lower_node(ctx, node)
+    except NodeError as error:
+        raise InexpressibleError(str(error)) from error
+    except (IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
+        what = f"the node does not fit its operator {node.op_type}: {error}"
+        raise ModelError(what, hint="export the model again; report it if other tools run it") from error
 
 
 def _lower_node(ctx: Context, node: onnx.NodeProto) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from edgecomp.errors import DataError, ModelError, Problem, raise_all
+from edgecomp.ir.ranges import MAX_ELEMENTS
 
 MAX_BYTES = 256 << 20
 MAX_NODES = 20_000
@@ -54,7 +56,10 @@ def _load_external(model: onnx.ModelProto, path: Path) -> None:
             )  # fmt: skip
         if target.stat().st_size > MAX_BYTES:
             raise ModelError(f"external data exceeds {MAX_BYTES} bytes", where=tensor.name)
-        onnx.external_data_helper.load_external_data_for_tensor(tensor, str(folder))
+        try:
+            onnx.external_data_helper.load_external_data_for_tensor(tensor, str(folder))
+        except (ValueError, OSError, onnx.checker.ValidationError) as error:
+            raise ModelError(f"its external data cannot be read: {error}", where=tensor.name) from error
         tensor.data_location = onnx.TensorProto.DEFAULT
         del tensor.external_data[:]
 
@@ -118,6 +123,8 @@ def graph_inputs(graph: onnx.GraphProto, known: Sequence[str]) -> list[GraphInpu
             )  # fmt: skip
             continue
         shape = tuple(size for size in sizes if size is not None)
+        if math.prod(shape) > MAX_ELEMENTS:
+            problems.append(Problem(what=f"shape {shape} holds more than {MAX_ELEMENTS} elements", where=info.name))
         inputs.append(GraphInput(name=info.name, shape=shape, integer=_integer(info.type.tensor_type.elem_type)))
     raise_all(ModelError, problems)
     if not inputs:

@@ -40,6 +40,7 @@ FIGURES = {
     "bram18": ("AreaEstimates/Resources/BRAM_18K", "18 Kb block RAMs"),
 }
 _CELL = re.compile(r"\d+(\.\d+)?|NA|-|x|\?")  # an average need not be whole; what was not measured is no number
+UNDETERMINED = ("undef", "?")  # latencies that depend on the data
 OLDER = {"AreaEstimates/Resources/DSP": "AreaEstimates/Resources/DSP48E"}
 
 
@@ -95,11 +96,13 @@ def read_csynth(folder: Path, vendor: Vendor) -> Mapping[str, Figure]:
 
 
 def _figure(root: ElementTree.Element, place: str, unit: str, tool: str, file: str) -> Figure:
-    text = root.findtext(place) or root.findtext(OLDER.get(place, place)) or ""
-    if not re.fullmatch(r"\d+(\.\d+)?", text.strip()):
-        raise ToolError(f"{file} holds {text.strip()!r} as {place}, not a number", where=tool)
-    value = float(text) if "." in text else int(text)
-    return Figure(value=value, unit=unit, source=Source.TOOL, method=f"{tool}, {file}, {place}")
+    text = (root.findtext(place) or root.findtext(OLDER.get(place, place)) or "").strip()
+    method = f"{tool}, {file}, {place}"
+    if text in UNDETERMINED and unit == "cycles":
+        return Figure(value="undetermined", unit=unit, source=Source.TOOL, method=method)
+    if not re.fullmatch(r"\d+(\.\d+)?", text):
+        raise ToolError(f"{file} holds {text!r} as {place}, not a number", where=tool)
+    return Figure(value=float(text) if "." in text else int(text), unit=unit, source=Source.TOOL, method=method)
 
 
 def read_cosim(path: Path, vendor: Vendor) -> Mapping[str, Figure]:

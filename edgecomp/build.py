@@ -177,9 +177,9 @@ def build(request: BuildRequest, progress: Progress) -> BuildResult:
         same("the legalised network", expected, interp.outputs(legal, made.inputs))
         files = backend.emit(legal, target, options).merge(vector_files(legal, made.inputs, expected))
         estimate = backend.estimate(legal, target, options)
-    with clock.stage("compiling and running the C simulation"), tempfile.TemporaryDirectory() as scratch:
-        files.spill(Path(scratch))
-        verify_hls(Path(scratch))
+    with scratch_folder() as scratch, clock.stage("compiling and running the C simulation"):
+        files.spill(scratch)
+        verify_hls(scratch)
     if head == "argmax" and not decides(plain):
         with clock.stage("the same circuit with its logits brought out"):
             verify_logits(plain, made, backend, target, options)
@@ -207,9 +207,16 @@ def build(request: BuildRequest, progress: Progress) -> BuildResult:
 
 def run_vendor(files: Bundle, vendor: Vendor, *, cosim: bool) -> Mapping[str, Figure]:
     """What the vendor's tool reports of a project."""
-    with tempfile.TemporaryDirectory(prefix="edgecomp-") as scratch:
-        files.spill(Path(scratch))
-        return synthesize(Path(scratch), vendor, cosim=cosim).figures
+    with scratch_folder() as scratch:
+        files.spill(scratch)
+        return synthesize(scratch, vendor, cosim=cosim).figures
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A temporary folder; made before a stage is announced, so that whoever stops the stage finds it known."""
+    with tempfile.TemporaryDirectory(prefix="edgecomp-") as name:
+        yield Path(name)
 
 
 def clock_of(target: FpgaTarget, settings: Mapping[str, str]) -> Figure:
@@ -245,9 +252,9 @@ def verify_logits(
     both = backend.legalize(with_argmax(network, keep_logits=True), target, options)
     expected = interp.outputs(both, made.inputs)
     files = backend.emit(both, target, options).merge(vector_files(both, made.inputs, expected))
-    with tempfile.TemporaryDirectory() as scratch:
-        files.spill(Path(scratch))
-        verify_hls(Path(scratch))
+    with scratch_folder() as scratch:
+        files.spill(scratch)
+        verify_hls(scratch)
 
 
 def make_vectors(model: Model, data: Data | None, own: Mapping[str, str]) -> Vectors:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -42,7 +43,7 @@ O = TypeVar("O")  # noqa: E741
 
 FLOWS = ("hls",)
 HEADS = ("logits", "argmax")
-OWN_SETTINGS = ("head", "seed", "task", "vectors")
+OWN_SETTINGS = ("head", "outlier", "seed", "task", "vectors")
 
 
 class Progress(Protocol):
@@ -120,6 +121,20 @@ def number_of(settings: Mapping[str, str], key: str, default: int, most: int) ->
     return int(text)
 
 
+def outlier_of(settings: Mapping[str, str]) -> float | None:
+    """The difference from which a regression's result counts as lost; None where all count alike."""
+    if "outlier" not in settings:
+        return None
+    try:
+        value = float(settings["outlier"])
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        hint = "give a positive number in the target's units"
+        raise UsageError(f"outlier cannot be {settings['outlier']}", where="--set outlier", hint=hint)
+    return value
+
+
 def split_settings(settings: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
     """(the flow's own settings, the back end's)."""
     own = {key: value for key, value in settings.items() if key in OWN_SETTINGS}
@@ -152,7 +167,7 @@ def build(request: BuildRequest, progress: Progress) -> BuildResult:
         program_of(options.vendor)  # said before the long stages run
     out = request.out or Path("build") / f"{project.name}-{target.name}"
     check_output(out)
-    head = head_of(own)
+    head, outlier = head_of(own), outlier_of(own)
     with clock.stage("reading the model and making it integer"):
         model = read_model(project.model)
         plain = model.network
@@ -194,7 +209,7 @@ def build(request: BuildRequest, progress: Progress) -> BuildResult:
     files = files.merge(model_files(model.network, exported, task, len(labels)))
     report = fill(
         Findings(model=model.path, lowered=model.lowered, network=model.network, target=target, task=task,
-                 labels=labels, vectors=made, expected=expected, agreement=agreement,
+                 labels=labels, outlier=outlier, vectors=made, expected=expected, agreement=agreement,
                  quantised=quantised_outputs(model, made), estimate=estimate, synthesis=synthesis,
                  clock=clock_of(target, rest), seconds=dict(clock.seconds), programs=programs)
     )  # fmt: skip

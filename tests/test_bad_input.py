@@ -249,6 +249,8 @@ ARGUMENTS = {
     "no value": (["--set", "io"], "io"),
     "layer": (["--set", "reuse.dens=2"], "sum"),
     "seed": (["--set", "seed=-1"], "seed cannot be -1"),
+    "outlier": (["--set", "outlier=-1"], "outlier cannot be -1"),
+    "outlier in words": (["--set", "outlier=far"], "give a positive number"),
     "option": (["--targets", "fpga"], "--target"),
 }
 

@@ -6,6 +6,7 @@ import random
 from fractions import Fraction
 from itertools import combinations, product
 
+import mpmath
 import numpy as np
 import pytest
 
@@ -112,6 +113,35 @@ def test_a_joint_sum_is_the_quantised_sum_of_every_pair(seed: int, channels: int
             assert want == got[::7].tolist()
             seen |= set(want)
     assert len(seen) > 4
+
+
+def test_two_batch_norms_are_added_exactly() -> None:
+    """Both slopes are irrational; the reference works with 60 digits."""
+    one = Fraction(1)
+    norms = [Normalise(gamma=(g,), mean=(Fraction(1, 3),), variance=(v,), beta=(one / 7,))
+             for g, v in ((Fraction(-5, 4), Fraction(7, 5)), (Fraction(3, 2), Fraction(11, 3)))]  # fmt: skip
+    scales = [(Affine(a=(Fraction(float(np.float32(s))),), b=(Fraction(0),)),) for s in (0.0123, 0.0331)]
+    then = (Affine(a=(1 / Fraction(float(np.float32(0.211))),), b=(Fraction(0),)),
+            Round(mode=Mode.HALF_EVEN, lo=-16, hi=15))  # fmt: skip
+    first, second = ((*scale, norm) for scale, norm in zip(scales, norms, strict=True))
+    made = joint(first, second, then, value([(-300, 300)]), value([(-40, 40)]), ("a", "b", "y"))
+    assert made is not None
+    ends = [Input(name=name, shape=(1,), lo=-reach, hi=reach) for name, reach in (("a", 300), ("b", 40))]
+    network = Network(nodes=(*ends, *made.nodes, Output(name="out", x="y")))
+    grid = np.array(list(product(range(-300, 301, 3), range(-40, 41))))
+    got = interp.outputs(network, {"a": grid[:, :1], "b": grid[:, 1:]})["out"][:, 0]
+    with mpmath.workdps(60):
+        for (a, b), code in zip(grid.tolist(), got.tolist(), strict=True):
+            total = mpmath.mpf(0)
+            for scale, norm, x in zip(scales, norms, (a, b), strict=True):
+                op = scale[0]
+                offset = mpmath.mpf(float(op.a[0])) * x - mpmath.mpf(1) / 3
+                gamma = mpmath.mpf(norm.gamma[0].numerator) / norm.gamma[0].denominator
+                variance = mpmath.mpf(norm.variance[0].numerator) / norm.variance[0].denominator
+                total += gamma * offset / mpmath.sqrt(variance) + mpmath.mpf(1) / 7
+            position = total / mpmath.mpf(float(np.float32(0.211)))
+            assert code == min(max(int(mpmath.nint(position)), -16), 15)
+    assert len(set(got.tolist())) > 20
 
 
 def test_a_bent_sum_has_no_joint_form() -> None:

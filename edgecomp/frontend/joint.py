@@ -43,6 +43,7 @@ Codes = NDArray[np.int64]
 
 MAX_VALUES = 1 << 12  # integers of the narrower operand
 MAX_STAIRCASES = 1 << 13
+MAX_SEGMENTS = 1 << 21  # of one channel
 ROOT_BITS = 120
 
 
@@ -141,28 +142,28 @@ def _segments(
 ) -> Segments | None:
     """Every segment of one channel's staircases; None where second(b) is not known well enough to decide them."""
     brackets = [_bracket(second, other) for other in range(b[0], b[1] + 1)]
-    sides = [tuple(pair[side] for pair in brackets) for side in (0, 1)]
-    made = [
-        _staircases(compose((*first, Affine(a=(Fraction(1),), b=side), *then)), a, b, falling)
-        for side in (sides if sides[0] != sides[1] else sides[:1])
-    ]
-    same = all(np.array_equal(x, y) for x, y in zip(made[0], made[-1], strict=True))
-    if not same:
+    sides = dict.fromkeys(tuple(pair[side] for pair in brackets) for side in (0, 1))  # one where all are rational
+    found = [_staircases(compose((*first, Affine(a=(Fraction(1),), b=side), *then)), a, b, falling) for side in sides]
+    low, high = found[0], found[-1]
+    if low is None or high is None or not all(np.array_equal(x, y) for x, y in zip(low, high, strict=True)):
         return None
-    start, end, value, other = made[0]
+    start, end, value, other = low
     return Segments(start=start, end=end, value=value, other=other, floor=value > value.min(),
                     ceiling=value < value.max(), sign=-1 if falling else 1)  # fmt: skip
 
 
-def _staircases(chain: Chain, a: tuple[int, int], b: tuple[int, int], falling: bool) -> tuple[Codes, ...]:
+def _staircases(chain: Chain, a: tuple[int, int], b: tuple[int, int], falling: bool) -> tuple[Codes, ...] | None:
     """(start, end, value, other) of all segments: channel i of the chain belongs to other = b[0] + i.
 
-    Where the chain falls in a, the segments are those of -a. All codes of all staircases are bisected at once.
+    Where the chain falls in a, the segments are those of -a. All codes of all staircases are bisected at once; None
+    where they are more than MAX_SEGMENTS.
     """
     sign, (lo, hi) = (-1, (-a[1], -a[0])) if falling else (1, a)
     column = np.arange(b[1] - b[0] + 1, dtype=np.int64)
     least, most = (codes(chain, np.full_like(column, sign * x), column) for x in (lo, hi))
     count = most - least
+    if count.sum() > MAX_SEGMENTS:
+        return None
     row = np.repeat(column, count)
     wanted = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count) + np.repeat(least, count) + 1
     below, reached = np.full_like(row, lo), np.full_like(row, hi)

@@ -52,10 +52,11 @@ def array(model: onnx.ModelProto, name: str, values: object) -> None:
     tensor.CopyFrom(numpy_helper.from_array(np.asarray(values, dtype=np.float32), name))
 
 
-def before_output(model: onnx.ModelProto, kind: str, **attributes: object) -> None:
+def before_output(model: onnx.ModelProto, kind: str, **attributes: str) -> None:
     """An operator between the dense layer and its quantiser."""
     model.graph.node[-1].input[0] = "more"
-    node = helper.make_node(kind, ["sum"], ["more"], name="extra", **attributes)
+    node = helper.make_node(kind, ["sum"], ["more"], name="extra")
+    node.attribute.extend(helper.make_attribute(name, value) for name, value in attributes.items())
     model.graph.node.insert(len(model.graph.node) - 1, node)
 
 

@@ -11,12 +11,12 @@ from edgecomp import interp
 from edgecomp.backends.printed.forms import Decision, Form
 from edgecomp.backends.printed.gates import FALSE, TRUE, Circuit, Gates, Kind, Port
 from edgecomp.backends.printed.lower import to_circuit
-from edgecomp.backends.printed.sums import Sum, adders, combine, compress, digits, of_word, to_word, weight
+from edgecomp.backends.printed.sums import Sum, Word, adders, combine, compress, digits, of_word, to_word, weight
 from edgecomp.backends.printed.verilog import circuit_verilog
-from edgecomp.backends.printed.words import Word
 from edgecomp.ir import ArgMax, Dense, Input, Ints, Network, Output, Requant
 from edgecomp.ir.ranges import bits_of
-from tests.networks import Codes, random_inputs, random_network
+from tests.growth import Codes
+from tests.networks import random_inputs, random_network
 
 FORMS = [Form(decision=decision, centred=centred) for decision in Decision for centred in (False, True)]
 

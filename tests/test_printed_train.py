@@ -16,7 +16,7 @@ from edgecomp.backends.printed import PrintedOptions, load_library
 from edgecomp.backends.printed.design import make_design, simulate_design
 from edgecomp.backends.printed.options import Effort
 from edgecomp.check import against_source
-from edgecomp.contract import quantise_input
+from edgecomp.contract import quantise_input, real_output
 from edgecomp.errors import DataError, EdgecompError, MismatchError, UsageError
 from edgecomp.ir import Dense
 from edgecomp.passes import with_argmax
@@ -25,7 +25,6 @@ from edgecomp.tables import Missing, read_table
 
 torch = pytest.importorskip("torch")
 
-from edgecomp.quantize import train as training  # noqa: E402
 from edgecomp.quantize.mlp import Layer, Mlp, Schedule, Spec, Weights, fixed_point, floored, power_of_two  # noqa: E402
 from edgecomp.quantize.qonnx import Scaler, fit_scaler, to_qonnx  # noqa: E402
 from edgecomp.quantize.train import TrainRequest, split_table, train_csv, verify_export  # noqa: E402
@@ -114,7 +113,7 @@ def test_quantisers_of_training() -> None:
     assert fixed_point(torch.tensor([0.3, -0.3]), 2).tolist() == [0.25, -0.25]
     assert floored(torch.tensor([-1.0, 0.24, 0.26, 5.0]), 2).tolist() == [0, 0, 0.25, 0.75]
     v = torch.tensor([-1.0, 0.3, 5.0], requires_grad=True)
-    floored(v, 2).sum().backward()
+    torch.autograd.backward(floored(v, 2).sum())
     assert v.grad is not None
     np.testing.assert_allclose(v.grad.numpy(), [0.1, 1.0, 0.1], rtol=1e-6)
 
@@ -164,7 +163,7 @@ def test_other_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     table.write_text(table.read_text() + "1;2;3;4;rare\n")
     with pytest.raises(DataError, match="class rare has a single row, which cannot be split"):
         train_csv(replace(request, out=tmp_path / "new"))
-    monkeypatch.setattr(training.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(EdgecompError, match="training needs PyTorch and scikit-learn"):
         train_csv(request)
 
@@ -188,3 +187,45 @@ def test_the_example_becomes_gates_that_classify() -> None:
     assert cost.area_cm2 < 3
     assert cost.at(0.6).supply in ("harvester", "Blue Spark")
     assert sum(isinstance(node, Dense) for node in network.nodes) == 2
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_quantiser_trains_in_brevitas_and_exports_exactly(tmp_path: Path) -> None:
+    """A Brevitas model with our weight quantiser: gradients flow, and PyTorch equals the front end's network."""
+    from brevitas.export import export_qonnx
+    from brevitas.nn import QuantIdentity, QuantLinear, QuantReLU
+    from brevitas.quant import Int16Bias, Uint8ActPerTensorFixedPoint
+
+    from edgecomp.quantize.brevitas import power_of_two_weight, settle
+
+    torch.manual_seed(0)
+    weight_quant = power_of_two_weight(4)
+    codes = {"act_quant": Uint8ActPerTensorFixedPoint, "bit_width": 4, "return_quant_tensor": True}
+    layer = {"bias": True, "weight_quant": weight_quant, "bias_quant": Int16Bias}
+    model = torch.nn.Sequential(QuantIdentity(**codes), QuantLinear(5, 4, **layer, return_quant_tensor=True),
+                                QuantReLU(**codes), QuantLinear(4, 3, **layer))  # fmt: skip
+    x = torch.rand(256, 5)
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.02)
+    losses = []
+    for _ in range(30):
+        loss = torch.nn.functional.cross_entropy(model(x), (x.sum(1) > 2.5).long())
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.9 * losses[0]
+    model.eval()
+    with torch.no_grad():
+        expected = model(x)
+        settle(model)
+        assert torch.equal(model(x), expected)
+    path = tmp_path / "model.onnx"
+    export_qonnx(model, args=x[:1], export_path=str(path), dynamo=False, opset_version=17, input_names=["x"],
+                 output_names=["y"], dynamic_axes={"x": {0: "batch"}, "y": {0: "batch"}})  # fmt: skip
+    network = frontend.read(onnx.load(path)).network
+    for node in network.nodes:
+        if isinstance(node, Dense):
+            assert set(np.abs(node.weight.array).reshape(-1).tolist()) <= {0, 1, 2, 4, 8, 16}
+    source, end = network.inputs[0], network.outputs[0]
+    got = interp.outputs(network, {source.name: quantise_input(source, x.numpy())})[end.name]
+    np.testing.assert_array_equal(real_output(end, got), expected.double().numpy())

@@ -18,7 +18,7 @@ from edgecomp.backends.printed.lower import to_circuit
 from edgecomp.backends.printed.mapping import TOP, Attempt, map_circuit
 from edgecomp.backends.printed.netlist import Netlist
 from edgecomp.backends.printed.options import Effort, PrintedOptions
-from edgecomp.backends.printed.scripts import PORTFOLIO
+from edgecomp.backends.printed.scripts import PORTFOLIO, portfolio
 from edgecomp.backends.printed.verilog import circuit_verilog, netlist_verilog
 from edgecomp.bundle import Bundle
 from edgecomp.errors import MismatchError
@@ -82,8 +82,8 @@ def make_design(
     attempts = {form: mapped.attempts for form, mapped in tried.items()}
     netlist = tried[best].netlist
     if options.effort is Effort.FULL:
-        more = map_circuit(circuits[best], target, scripts=PORTFOLIO[QUICK_SCRIPTS:], jobs=jobs, progress=progress,
-                           offset=QUICK_SCRIPTS)  # fmt: skip
+        rest = portfolio(circuits[best].gates)[QUICK_SCRIPTS:]
+        more = map_circuit(circuits[best], target, scripts=rest, jobs=jobs, progress=progress, offset=QUICK_SCRIPTS)
         attempts[best] += more.attempts
         netlist = min(netlist, more.netlist, key=lambda n: area_cm2(n, target))
     return Design(form=best, circuit=circuits[best], netlist=netlist, attempts=tuple(attempts.items()))

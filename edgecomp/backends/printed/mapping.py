@@ -22,7 +22,7 @@ from edgecomp.errors import MismatchError, ToolError
 from edgecomp.tools import find, run
 
 TOP = "classifier"
-SCRIPT_SECONDS = 120.0
+SCRIPT_SECONDS = 60.0
 YOSYS_SECONDS = 300.0
 PASSES = ("read_verilog circuit.v", f"hierarchy -top {TOP}", "proc", "opt -full", "techmap", "opt",
           "write_blif circuit.blif")  # fmt: skip

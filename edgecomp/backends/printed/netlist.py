@@ -120,7 +120,7 @@ def read_blif(text: str, target: PrintedTarget, inputs: Sequence[Port], outputs:
     for port, names in zip(outputs, bit_names(outputs), strict=True):
         bits = tuple(assembly.resolve(name) for name in names)
         ends.append(Port(node=port.node, index=port.index, bits=bits, signed=port.signed))
-    return _netlist(assembly, tuple(sources), tuple(ends))
+    return assemble(assembly.first, assembly.gates, tuple(sources), tuple(ends))
 
 
 def bit_names(ports: Sequence[Port]) -> list[tuple[str, ...]]:
@@ -147,9 +147,13 @@ def _take(assembly: Assembly, words: list[str]) -> None:
         raise ToolError(f"the mapped netlist holds what is no cell: {' '.join(words)}", where="ABC")
 
 
-def _netlist(assembly: Assembly, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> Netlist:
-    """The cells that an output needs, in the order in which they were built."""
-    first, gates = assembly.first, assembly.gates
+def assemble(
+    first: int, gates: Sequence[tuple[str, tuple[int, ...]]], inputs: tuple[Port, ...], outputs: tuple[Port, ...]
+) -> Netlist:
+    """The netlist of the cells that an output needs, of `gates` (cell, signals) in topological order.
+
+    Gate i drives signal `first` + i.
+    """
     needed = [False] * len(gates)
     stack = [bit - first for port in outputs for bit in port.bits if bit >= first]
     while stack:

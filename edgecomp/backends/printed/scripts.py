@@ -21,8 +21,19 @@ PORTFOLIO: tuple[str, ...] = (
     f"strash; {C2RS}; {COARSE}; {DEEP}; {C2RS}; dch; amap; {MFS3}; strash; {C2RS}; dch; amap; {MFS3}",
     f"strash; {DON}; {DON}; {DON}; {C2RS}; dch; map -a; {MFS3}; strash; dch; amap; {MFS3}",
     f"strash; ifraig; scorr; dc2; dc2; dc2; dch; amap; {MFS3}",
-    f"strash; {RESYN2}; {RESYN2}; {C2RS}; {C2RS}; dch; amap -F 20 -A 20 -E 20; {MFS3}",
+    f"strash; {RESYN2}; {RESYN2}; {C2RS}; {C2RS}; dch; amap -F 5 -A 20; {MFS3}",
     f"strash; {C2RS}; &get -n; &syn3; &syn3; &dch; &put; {C2RS}; dch; amap; {MFS3}",
     f"strash; dch; map -B 0.9 -a; topo; {MFS3}; strash; {C2RS}; dch; map -B 0.9 -a; {MFS3}",
-    f"strash; &get -n; &deepsyn -T 20; &put; {C2RS}; dch; amap; {MFS3}",
 )
+
+DEEP_LIMITS = ((1500, 1, (0,)), (500, 10, (0, 1)))  # most gates, steps without improvement, seeds: under a minute each
+
+
+def deepest(steps: int, seed: int) -> str:
+    return f"strash; {C2RS}; &get -n; &deepsyn -I 1 -J {steps} -S {seed}; &put; {C2RS}; dch; amap; {MFS3}"
+
+
+def portfolio(gates: int) -> tuple[str, ...]:
+    """The scripts for a circuit of so many gates, the quick ones first. None looks at a clock."""
+    deep = [deepest(steps, seed) for most, steps, seeds in DEEP_LIMITS if gates <= most for seed in seeds]
+    return PORTFOLIO + tuple(deep)

@@ -1,8 +1,9 @@
 """Runs the compiler over random models and tabulates what happened: `python -m tests.sweep --count 200 --seed 0`.
 
 Every model is lowered; then interpreter and oracle are compared at every quantiser, each fed with the oracle's own
-codes, and at the outputs. Where they differ, exact arithmetic decides which of the two is wrong. Rows are written as
-JSON lines and a second run resumes from them.
+codes, and at the outputs. Where they differ, exact arithmetic decides which of the two is wrong. With `--simulate`
+the model also goes through the HLS back end, and its compiled C simulation is compared. Rows are written as JSON lines
+and a second run resumes from them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,7 @@ from edgecomp.check import showing
 from edgecomp.errors import EdgecompError
 from edgecomp.ir import Encoding, Input, Network, Output, Reshape, Transpose
 from tests.generator import GeneratedModel, make
+from tests.simulated import settings_of, simulate
 
 Codes = npt.NDArray[np.int64]
 EXACT_CHECKS = 6
@@ -64,7 +67,7 @@ class Difference:
     text: str
 
 
-def judge(model: GeneratedModel) -> Row:
+def judge(model: GeneratedModel, *, through_hls: bool = False) -> Row:
     """Lower one model and compare it with the oracle; every failure becomes a row."""
     start = time.perf_counter()
     row = Row(
@@ -79,6 +82,8 @@ def judge(model: GeneratedModel) -> Row:
         row = replace(row, verdict="crashed", reason=_last_frames())
     else:
         row = _compared(row, model, lowered)
+        if through_hls and row.verdict == "built":
+            row = _simulated(row, lowered.network)
     return replace(row, seconds=round(time.perf_counter() - start, 3))
 
 
@@ -91,6 +96,16 @@ def _compared(row: Row, model: GeneratedModel, lowered: frontend.Lowered) -> Row
     text = " | ".join(d.text for d in differences if d.codes)
     ties = sum(d.float64_ties for d in differences)
     return replace(row, verdict="differs" if wrong else "built", reason=text, differing=wrong, float64_ties=ties)
+
+
+def _simulated(row: Row, network: Network) -> Row:
+    try:
+        count, text = simulate(network, settings_of(row.seed), row.seed)
+    except EdgecompError as error:
+        return replace(row, verdict="refused", reason="; ".join(problem.what for problem in error.problems))
+    except Exception:  # a crash of the back end, recorded with its place
+        return replace(row, verdict="crashed", reason=_last_frames())
+    return replace(row, verdict="differs", reason=text, differing=count) if count else row
 
 
 def compare(
@@ -196,8 +211,8 @@ def _last_frames() -> str:
     return f"{kind.__name__}: {str(error)[:200]} at {where}"
 
 
-def judge_seed(seed: int) -> Row:
-    return judge(make(seed))
+def judge_seed(seed: int, *, through_hls: bool = False) -> Row:
+    return judge(make(seed), through_hls=through_hls)
 
 
 def summary(rows: list[Row]) -> str:
@@ -241,6 +256,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--simulate", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("build/sweep.jsonl"))
     options = parser.parse_args()
     options.out.parent.mkdir(parents=True, exist_ok=True)
@@ -248,7 +264,7 @@ def main() -> int:
     rows = [row for row in _read_rows(options.out) if row.seed in wanted]
     missing = sorted(set(wanted) - {row.seed for row in rows})
     with ProcessPoolExecutor(options.jobs) as pool, options.out.open("a") as file:
-        for row in pool.map(judge_seed, missing):
+        for row in pool.map(partial(judge_seed, through_hls=options.simulate), missing):
             file.write(json.dumps(asdict(row)) + "\n")
             file.flush()
             rows.append(row)

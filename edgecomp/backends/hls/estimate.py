@@ -68,8 +68,8 @@ def estimate(network: Network, target: FpgaTarget, options: HlsOptions) -> Estim
     timed, cycles = _schedule(network, costs, options, delay, usable)
     layers = []
     for node in network.nodes:
-        figures = _layer_figures(node, costs[node.name], timed[node.name], options, delay)
-        if any(figure.value for figure in figures.values()):
+        figures = _layer_figures(node, costs[node.name], timed[node.name], options, delay, clock)
+        if any(figure.value for name, figure in figures.items() if name != "initiation_interval"):
             layers.append(LayerCost(node=node.name, kind=type(node).__name__, figures=figures))
     interval = max(entry.interval for entry in timed.values())
     return Estimate(layers=tuple(layers), total=_totals(layers, interval, cycles, clock, target, options, delay))
@@ -137,21 +137,31 @@ def _more_cycles(node: Node, network: Network, options: HlsOptions) -> int:
     return max(0, _interval(node, network, options) - 1)
 
 
-def _layer_figures(node: Node, cost: Cost, timed: Timed, options: HlsOptions, delay: Delay) -> dict[str, Figure]:
+def _layer_figures(
+    node: Node, cost: Cost, timed: Timed, options: HlsOptions, delay: Delay, clock: float
+) -> dict[str, Figure]:
     shared = cost.products > 0 and (_reuse(node, options) > 1 or options.strategy is Strategy.RESOURCE)
     numbers = _shared(node, cost, options) if shared else {"lut": cost.lut, "dsp": cost.dsp, "bram18": 0}
-    units = {"cycles": "cycles", "multipliers": "multipliers", "adder_bits": "bits", "weight_bits": "bits",
-             "lut": "6-input LUTs", "ff": "flip-flops", "dsp": "DSP slices", "bram18": "18 Kb block RAMs"}  # fmt: skip
-    numbers |= {"cycles": timed.cycles, "ff": timed.ff, "weight_bits": cost.weight_bits,
-                "adder_bits": cost.adder_bits, "multipliers": numbers.get("multipliers", cost.multipliers)}  # fmt: skip
-    methods = {"cycles": schedule_method(options, delay), "weight_bits": "constants times their width"}
+    found: dict[str, int | float] = {
+        **numbers, "cycles": timed.cycles, "latency_ns": round(timed.cycles * clock, 6),
+        "initiation_interval": timed.interval, "ff": timed.ff, "weight_bits": cost.weight_bits,
+        "adder_bits": cost.adder_bits, "multipliers": numbers.get("multipliers", cost.multipliers),
+    }  # fmt: skip
+    methods = {"cycles": schedule_method(options, delay), "latency_ns": "cycles times the clock",
+               "initiation_interval": "reuse factor times places in turn",
+               "weight_bits": "constants times their width"}  # fmt: skip
     method = "shared multipliers in DSP slices, weights in block RAM" if shared else AREA_METHOD
     return {
-        name: Figure(value=numbers[name], unit=unit, source=Source.ESTIMATE, method=methods.get(name, method))
-        for name, unit in units.items()
+        name: Figure(value=found[name], unit=unit, source=Source.ESTIMATE, method=methods.get(name, method))
+        for name, unit in UNITS.items()
     }
 
 
+UNITS = {
+    "cycles": "cycles", "latency_ns": "ns", "initiation_interval": "cycles", "multipliers": "multipliers",
+    "adder_bits": "bits", "weight_bits": "bits", "lut": "6-input LUTs", "ff": "flip-flops", "dsp": "DSP slices",
+    "bram18": "18 Kb block RAMs",
+}  # fmt: skip
 AREA_METHOD = "shift-add model: one adder tree over the signed digits of each output's weights, one LUT an adder bit"
 
 

@@ -198,14 +198,17 @@ def test_mapped_gates_equal_the_interpreter(target: PrintedTarget, design: Desig
     network = classifier(3, 3)
     inputs = random_inputs(network, 5, CHUNK_VECTORS + 100)
     expected = interp.outputs(network, inputs)
-    cost = simulate_design(design, target, network, inputs, expected)
+    cost = simulate_design(design, target, inputs, expected)
     assert 0.2 < predicted_cm2(design.circuit, target) / cost.area_cm2 < 5
+    some = {name: codes[:50] for name, codes in inputs.items()}
+    seen = simulate_design(design, target, some, {"y": expected["y"][:50]})
+    assert simulate_design(design, target, inputs, expected, n_user=50) == seen != cost
     wrong = {"y": expected["y"].copy()}
     wrong["y"][CHUNK_VECTORS + 7] ^= 1
     with pytest.raises(
         MismatchError, match=rf"the mapped gates differ in 1 codes, first sample {CHUNK_VECTORS + 7}, y"
     ):
-        simulate_design(design, target, network, inputs, wrong)
+        simulate_design(design, target, inputs, wrong)
     figures = mapped_figures(cost, target)
     assert figures["area"].value == round(cost.area_cm2, 5)
     assert figures["supply_0.6V"].value == cost.at(0.6).supply
@@ -215,11 +218,13 @@ def test_the_same_circuit_with_its_logits_brought_out(target: PrintedTarget) -> 
     nodes = classifier(4, 3).nodes
     plain = Network(nodes=(*nodes[:-2], Output(name="y", x="last")))
     network = with_argmax(plain, keep_logits=True)
-    both = make_design(network, target, QUICKLY)
+    alone = make_design(with_argmax(plain), target, QUICKLY)
+    both = make_design(network, target, QUICKLY, form=alone.form)
+    assert (both.form, len(both.attempts)) == (alone.form, 1)
     inputs = random_inputs(network, 2, 3000)
     expected = interp.outputs(network, inputs)
     assert expected["logits"].shape == (3000, 3)
-    simulate_design(both, target, network, inputs, expected)
+    simulate_design(both, target, inputs, expected)
 
 
 def test_a_broken_cell_is_found(target: PrintedTarget, design: Design) -> None:
@@ -237,7 +242,7 @@ def test_a_broken_cell_is_found(target: PrintedTarget, design: Design) -> None:
             design, netlist=dataclasses.replace(design.netlist, names=names, kind=kind, pins=pins)
         )
         try:
-            simulate_design(broken, target, network, inputs, expected)
+            simulate_design(broken, target, inputs, expected)
         except MismatchError:
             found += 1
     assert found >= 7

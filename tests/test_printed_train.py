@@ -180,7 +180,7 @@ def test_the_example_becomes_gates_that_classify() -> None:
     expected = interp.outputs(network, inputs)
     target = load_library()
     design = make_design(network, target, PrintedOptions(effort=Effort.QUICK))
-    cost = simulate_design(design, target, network, inputs, expected)
+    cost = simulate_design(design, target, inputs, expected)
     accuracy = float((expected[network.outputs[0].name][:, 0] == y).mean())
     assert accuracy > 0.93
     assert len(y) == 171

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,15 +67,16 @@ def forms_of(network: Network) -> tuple[Form, ...]:
 
 def make_design(
     network: Network, target: PrintedTarget, options: PrintedOptions,
-    progress: Callable[[str], None] | None = None,
+    progress: Callable[[str], None] | None = None, *, form: Form | None = None,
 ) -> Design:  # fmt: skip
-    """Map the network's forms and keep the smallest.
+    """Map the network's forms, or `form` alone, and keep the smallest.
 
-    Every form goes through the quick scripts; the smallest of them, when the effort is full, through the portfolio.
+    Every form goes through the quick scripts; the smallest of them, when the effort is full, through the portfolio. The
+    class with its logits brought out is the circuit of the class alone when it is given that design's form.
     """
     jobs = options.jobs or None
     tried = {}
-    circuits = dict(_distinct(network))
+    circuits = dict(_distinct(network, forms_of(network) if form is None else (form,)))
     for form, circuit in circuits.items():
         tried[form] = map_circuit(circuit, target, scripts=PORTFOLIO[:QUICK_SCRIPTS], jobs=jobs, progress=progress)
     best = min(tried, key=lambda form: area_cm2(tried[form].netlist, target))
@@ -89,9 +90,9 @@ def make_design(
     return Design(form=best, circuit=circuits[best], netlist=netlist, attempts=tuple(attempts.items()))
 
 
-def _distinct(network: Network) -> Iterator[tuple[Form, Circuit]]:
+def _distinct(network: Network, forms: Sequence[Form]) -> Iterator[tuple[Form, Circuit]]:
     seen = set()
-    for form in forms_of(network):
+    for form in forms:
         circuit = to_circuit(network, form)
         key = (circuit.kind.tobytes(), circuit.a.tobytes(), circuit.b.tobytes(), circuit.outputs)
         if key not in seen:
@@ -100,18 +101,22 @@ def _distinct(network: Network) -> Iterator[tuple[Form, Circuit]]:
 
 
 def simulate_design(
-    design: Design, target: PrintedTarget, network: Network, inputs: Mapping[str, Codes], expected: Mapping[str, Codes]
-) -> Cost:
-    """Run the mapped gates on host codes and hold every output code against `expected`; their cost on these vectors.
+    design: Design, target: PrintedTarget, inputs: Mapping[str, Codes], expected: Mapping[str, Codes], *,
+    n_user: int = 0,
+) -> Cost:  # fmt: skip
+    """Run the mapped gates on host codes and hold every output code against `expected`.
 
+    The cost's static power is from the states seen with the first `n_user` vectors, or with all where that is 0.
     MismatchError names the first difference.
     """
-    ran = simulate(design.netlist, target, inputs)
+    ran = simulate(design.netlist, target, inputs, states=n_user == 0)
     got = {name: ran.outputs[name].reshape(codes.shape) for name, codes in expected.items()}
     first, count = golden.compare(expected, got)
     if first is not None:
         raise MismatchError(f"the mapped gates differ in {count} codes, first {first}", where=first.node,
                             hint="this is a fault of edgecomp: please report it with the model")  # fmt: skip
+    if n_user:
+        ran = simulate(design.netlist, target, {name: codes[:n_user] for name, codes in inputs.items()})
     return cost_of(design.netlist, target, ran.states)
 
 

@@ -53,7 +53,8 @@ def host_codes(lowered: Lowered, data: Mapping[str, Reals]) -> dict[str, Codes]:
 
 def against_source(model: onnx.ModelProto, lowered: Lowered, data: Mapping[str, Reals]) -> Agreement:
     """Compare the interpreter with the source at every quantiser; MismatchError naming the first difference of each."""
-    trace = oracle.run(showing(model, lowered.finals.values()), data)
+    model = showing(model, lowered.finals.values())
+    trace = oracle.run(model, data)
     fed = {node: trace.codes[tensor] for tensor, node in lowered.origins.items()}
     own = interp.run(lowered.network, host_codes(lowered, data), fed=fed)
     pairs = {tensor: (trace.codes[tensor], own[node]) for tensor, node in lowered.origins.items()}
@@ -69,14 +70,12 @@ def against_source(model: onnx.ModelProto, lowered: Lowered, data: Mapping[str, 
 
 
 def showing(model: onnx.ModelProto, tensors: Iterable[str]) -> onnx.ModelProto:
-    """The model with more tensors among its outputs."""
-    known = {info.name for info in model.graph.output}
-    more = sorted(set(tensors) - known)
-    if not more:
-        return model
+    """The model with these tensors as its outputs."""
     opened = onnx.ModelProto()
     opened.CopyFrom(model)
-    opened.graph.output.extend(onnx.ValueInfoProto(name=name) for name in more)
+    known = {info.name: info for info in model.graph.output}
+    del opened.graph.output[:]
+    opened.graph.output.extend(known.get(name, onnx.ValueInfoProto(name=name)) for name in sorted(set(tensors)))
     return opened
 
 

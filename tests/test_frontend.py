@@ -85,3 +85,30 @@ def test_an_unquantised_weight_is_named() -> None:
     model = _graph([_quant("x", "q"), helper.make_node("MatMul", ["q", "w"], ["y"])], weights, ["N", 4])
     with pytest.raises(InexpressibleError, match=r"y: the weight has no quantiser \(unquantised path\)"):
         frontend.read(model)
+
+
+def constant_outputs(model: onnx.ModelProto, names: list[str]) -> None:
+    for name in names:
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(0.5, dtype=np.float32), name))
+        model.graph.output.append(onnx.ValueInfoProto(name=name))
+
+
+def test_constant_outputs_are_left_out_with_a_note() -> None:
+    """Brevitas exports a quantised result's scale and bit width as outputs too."""
+    made = make_handmade(2, 8)
+    model = onnx.ModelProto()
+    model.CopyFrom(made.proto)
+    constant_outputs(model, ["out_scale", "out_bits"])
+    lowered = frontend.read(model)
+    assert list(lowered.finals.values()) == [made.proto.graph.output[0].name]
+    assert "out_scale: a constant output is left out" in lowered.notes
+    assert against_source(model, lowered, made.inputs).quantisers > 0
+
+
+def test_a_graph_of_constant_outputs_is_refused() -> None:
+    model = onnx.ModelProto()
+    model.CopyFrom(make_handmade(2, 8).proto)
+    del model.graph.output[:]
+    constant_outputs(model, ["out_scale"])
+    with pytest.raises(ModelError, match="no output depends on the input"):
+        frontend.read(model)

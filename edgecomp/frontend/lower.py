@@ -15,7 +15,7 @@ from edgecomp.frontend.context import Context, where
 from edgecomp.frontend.functions import Activation, Kind
 from edgecomp.frontend.model import check_nodes, graph_inputs, initialisers
 from edgecomp.frontend.requantise import Record
-from edgecomp.frontend.symbols import Const, Real, Symbol
+from edgecomp.frontend.symbols import Const, Quantised, Real, Symbol
 from edgecomp.ir import Input, Network, Node, Output, operands
 from edgecomp.ir.ranges import NodeError
 
@@ -135,7 +135,7 @@ def lower(model: onnx.ModelProto) -> Lowered:
         dialect=dialect,
         origins={tensor: node for tensor, node in builder.origins.items() if node in alive},
         sources={node.name: node.source for node in network.inputs},
-        finals={names[name]: ctx.softened.get(name, name) for name in outputs},
+        finals={node: ctx.softened.get(tensor, tensor) for tensor, node in names.items()},
         records=tuple(record for record in builder.records if record.node in alive),
         notes=tuple(builder.notes),
     )
@@ -207,14 +207,20 @@ def _softened(ctx: Context, node: onnx.NodeProto) -> Real:
     return ctx.real(node)
 
 
-def _finish(ctx: Context, names: Mapping[str, str]) -> None:
-    """An Output node for every output of the graph."""
+def _finish(ctx: Context, names: dict[str, str]) -> None:
+    """An Output node for every output of the graph that is no constant: exporters add a code's scale and bit width."""
     problems: list[Problem] = []
+    constant = [tensor for tensor in names if isinstance(ctx.env.get(tensor), Const | Quantised)]
+    if len(constant) == len(names):
+        raise ModelError("no output depends on the input", where=", ".join(constant))
+    for tensor in constant:
+        ctx.builder.notes.append(f"{tensor}: a constant output is left out")
+        del names[tensor]
     for tensor, name in names.items():
         symbol = ctx.env.get(tensor)
         try:
             if not isinstance(symbol, Real):
-                raise ModelError("the output does not depend on the input", where=tensor)
+                raise ModelError("no node gives this output", where=tensor)
             ctx.builder.emit(output_node(ctx.builder, symbol, name, tensor))
         except EdgecompError as error:
             problems += error.problems

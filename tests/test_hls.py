@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +18,10 @@ import pytest
 from edgecomp import interp, vectors
 from edgecomp.backends import BACKENDS
 from edgecomp.cli import main
-from edgecomp.errors import MismatchError, ToolError, UsageError
+from edgecomp.errors import InexpressibleError, MismatchError, ToolError, UsageError
 from edgecomp.export import from_onnx, to_onnx
 from edgecomp.golden import compare
-from edgecomp.ir import Dense, Input, Ints, Network, Output, Requant, Rounding
+from edgecomp.ir import Conv, Dense, Input, Ints, Network, Output, Requant, Rounding
 from edgecomp.project import load_target
 from edgecomp.simulate.hls import locate_hls, run_hls, verify_hls
 
@@ -52,7 +54,11 @@ def two_layers() -> Network:
     ids=lambda settings: ",".join(settings.values()),
 )
 def test_strategies_compute_the_same_codes(settings: dict[str, str]) -> None:
-    network = two_layers()
+    simulated(two_layers(), settings)
+
+
+def simulated(network: Network, settings: dict[str, str]) -> None:
+    """The network's C simulation gives the interpreter's codes."""
     options = HLS.parse(settings)
     assert HLS.check(network, TARGET, options) == ()
     legal = HLS.legalize(network, TARGET, options)
@@ -62,6 +68,23 @@ def test_strategies_compute_the_same_codes(settings: dict[str, str]) -> None:
         simulated = run_hls(Path(folder), legal, made.inputs)
     first, count = compare(interp.outputs(network, made.inputs), simulated.outputs)
     assert first is None, (first, count)
+
+
+def test_a_streamed_kernel_of_one_row_steps_over_rows() -> None:
+    """hls4ml's own streamed Conv2D would take every row."""
+    draw = np.random.default_rng(5)
+    network = Network(
+        nodes=(
+            Input(name="x", shape=(2, 7, 5), lo=-3, hi=3),
+            Conv(name="wide", x="x", weight=Ints(draw.integers(-8, 8, (3, 2, 1, 2))), bias=Ints([3]), stride=(2, 2),
+                 pads=((0, 0), (0, 0)), dilation=(1, 1)),
+            Conv(name="padded", x="x", weight=Ints(draw.integers(-8, 8, (1, 2, 1, 1))), bias=Ints([0]), stride=(3, 1),
+                 pads=((1, 1), (1, 0)), dilation=(1, 1)),
+            Output(name="y", x="wide"),
+            Output(name="z", x="padded"),
+        )
+    )  # fmt: skip
+    simulated(network, {"io": "stream"})
 
 
 def test_distributed_arithmetic_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +135,7 @@ def weights(folder: Path, name: str, old: str, new: str) -> None:
         replaced(folder / f"hls/firmware/weights/{name}.{end}", old, new)
 
 
-MUTATIONS = {
+MUTATIONS: dict[str, Callable[[Path], object]] = {
     "shift": lambda folder: replaced(folder / "hls/firmware/parameters.h", "shift = 4", "shift = 5"),
     "rounding": lambda folder: replaced(folder / "hls/firmware/parameters.h", "half_even = 1", "half_even = 0"),
     "addend": lambda folder: weights(folder, "addend3", "8", "7"),
@@ -138,7 +161,66 @@ def test_a_mutation_is_killed(bundle: Path, name: str, tmp_path: Path) -> None:
         assert abs(found.expected - found.got) == 1
 
 
-BITES = {
+def test_verify_locates_the_layer(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copy = shutil.copytree(bundle, tmp_path / "copy")
+    weights(copy, "addend3", "8", "7")
+    assert main(["verify", str(copy), "--locate"]) == 1
+    said = capsys.readouterr().err
+    assert re.search(r"sample \d+, code\[\d\]: expected \d+, got \d+", said), said
+
+
+@pytest.mark.parametrize("status", [1, 2, 3])
+def test_run_sh_that_fails(status: int, tmp_path: Path) -> None:
+    (tmp_path / "hls").mkdir()
+    (tmp_path / "hls/run.sh").write_text(f"echo ERROR: broken; exit {status}\n")
+    kind = ToolError if status == 3 else MismatchError
+    with pytest.raises(kind, match="run.sh ended with status 3" if status == 3 else "does not pass: ERROR: broken"):
+        verify_hls(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"strat": "latency"}, "unknown setting strat"),
+        ({"io": "paralel"}, "io cannot be paralel"),
+        ({"clock_ns": "fast"}, "clock_ns cannot be fast"),
+        ({"clock_ns": "0.1"}, "clock_ns cannot be 0.1"),
+        ({"reuse.first": "0"}, "reuse.first cannot be 0"),
+    ],
+)
+def test_settings_that_cannot_be(settings: dict[str, str], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        HLS.parse(settings)
+    assert caught.value.problems[0].what == message
+
+
+def test_a_streamed_input_that_nothing_reads() -> None:
+    nodes = (*two_layers().nodes, Input(name="idle", shape=(2,), lo=0, hi=1))
+    options = HLS.parse({"io": "stream"})
+    (problem,) = HLS.check(Network(nodes=nodes), TARGET, options)
+    assert problem.what == "a streamed input that nothing reads would block the circuit"
+    with pytest.raises(InexpressibleError):
+        HLS.legalize(Network(nodes=nodes), TARGET, options)
+
+
+def test_estimates_follow_reuse_and_streams() -> None:
+    """By hand: 12 beats cannot occur for a flat value, which is one beat; reuse 6 takes six turns."""
+
+    def of(settings: dict[str, str]) -> dict[str, object]:
+        total = HLS.estimate(two_layers(), TARGET, HLS.parse(settings)).total
+        assert all(figure.method for figure in total.values())
+        return {name: figure.value for name, figure in total.items()}
+
+    plain, shared, stream = of({}), of({"reuse.first": "6"}), of({"io": "stream"})
+    assert plain["initiation_interval"] == 1
+    assert shared["initiation_interval"] == 6
+    assert stream["initiation_interval"] == 1
+    assert isinstance(plain["cycles"], int)
+    assert shared["cycles"] == plain["cycles"] + 5
+    assert shared["dsp"] == 0  # 4-bit products stay in LUTs
+
+
+BITES: dict[str, Callable[[Path], object]] = {
     "one form of a weight": lambda hls: replaced(hls / "firmware/weights/b4.h", "-7", "-6"),
     "a short input": lambda hls: (hls / "tb_data/inputs_x.dat").write_text("290 12\n1 2 3\n"),
     "a missing file": lambda hls: (hls / "tb_data/expected_y.dat").unlink(),

@@ -57,25 +57,34 @@ def accumulator(planner: Planner, node: Conv) -> IntType:
 
 
 def hls4ml_conv(planner: Planner, node: Conv, weight: Array) -> ConvLayer:
-    """In a stream the padding is a layer before; in a parallel circuit it is part of the convolution."""
-    pads, x = node.pads, planner.values[node.x]
-    if planner.streamed and any(map(any, pads)):
-        place = planner.places[node.x]
-        if (place.index < 0).any() and place.fill:
-            place = planner.in_order(planner.ready(node.x), x.shape)
-        index = np.pad(place.index, ((0, 0), *pads), constant_values=-1)
-        padded = Place(wire=place.wire, index=index)
-        order = np.moveaxis(index, 0, -1).ravel()
-        source = planner.rearranged(node.x, padded, order, memory_shape(index.shape))
-        pads = ((0, 0),) * len(pads)
+    """In a stream padding and rows that are stepped over are a layer before; a parallel convolution does both itself.
+
+    hls4ml's streamed Conv2D with a kernel one row high takes every row, whatever its stride_height.
+    """
+    pads, stride = node.pads, node.stride
+    stepped = len(stride) == 2 and weight.shape[2] == 1 and stride[0] > 1
+    if planner.streamed and (stepped or any(map(any, pads))):
+        source = shaped(planner, node, stride[0] if stepped else 1)
+        pads, stride = ((0, 0),) * len(pads), (1, stride[1]) if stepped else stride
     else:
         source = planner.ready(node.x)
     return ConvLayer(
         wire=planner.node_wire(node.name), node=node.name, x=source, in_shape=planner.wires[source].shape,
-        weight=Ints(np.moveaxis(weight, (0, 1), (-1, -2))), bias=spread_bias(node), stride=node.stride, pads=pads,
+        weight=Ints(np.moveaxis(weight, (0, 1), (-1, -2))), bias=spread_bias(node), stride=stride, pads=pads,
         accumulator=accumulator(planner, node), reuse=planner.options.reuse_of(node.name),
         probe=planner.probe(node.name),
     )  # fmt: skip
+
+
+def shaped(planner: Planner, node: Conv, row_step: int) -> str:
+    """A wire that holds the convolution's operand padded, and of its rows every `row_step`th one."""
+    place = planner.places[node.x]
+    if (place.index < 0).any() and place.fill:
+        place = planner.in_order(planner.ready(node.x), planner.values[node.x].shape)
+    index = np.pad(place.index, ((0, 0), *node.pads), constant_values=-1)[:, ::row_step]
+    order = np.moveaxis(index, 0, -1).ravel()
+    padded = Place(wire=place.wire, index=index)
+    return planner.rearranged(node.x, padded, order, memory_shape(index.shape))
 
 
 def spread_bias(node: Conv) -> Ints:

@@ -5,49 +5,37 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import tempfile
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
-from typing import Protocol, TypeVar
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from edgecomp import golden, interp, oracle, vectors
-from edgecomp.backends import BACKENDS, Backend
-from edgecomp.backends.hls.options import Vendor
-from edgecomp.backends.hls.testbench import vector_files
-from edgecomp.backends.hls.vendor import COMMANDS, program_of, synthesize
 from edgecomp.bundle import Bundle, check_output, read_manifest
 from edgecomp.check import Agreement, against_source, showing
 from edgecomp.contract import contract, quantise_input, real_output
 from edgecomp.data import Data, check_targets, decide_task, load_data
 from edgecomp.errors import InexpressibleError, MismatchError, Problem, UsageError, raise_all
 from edgecomp.export import from_onnx, to_onnx
+from edgecomp.flows import Clock, Job, Progress, flow_for, same
 from edgecomp.frontend import Lowered, load, read
 from edgecomp.ir import Network, Output
 from edgecomp.ir.text import dump
 from edgecomp.passes import decides, with_argmax
-from edgecomp.project import FpgaTarget, Task, find_project, load_target, nearest, parse_task
-from edgecomp.report import Figure, Report, Source, render, to_json
+from edgecomp.project import Task, find_project, nearest, parse_task
+from edgecomp.report import Report, render, to_json
 from edgecomp.report.fill import Findings, fill
-from edgecomp.simulate import locate_hls, verify_hls
+from edgecomp.simulate import locate_hls, verify_hls, verify_script
 from edgecomp.vectors import Vectors
 
 Codes = NDArray[np.int64]
-O = TypeVar("O")  # noqa: E741
 
-FLOWS = ("hls",)
 HEADS = ("logits", "argmax")
 OWN_SETTINGS = ("head", "outlier", "seed", "task", "vectors")
-
-
-class Progress(Protocol):
-    def stage(self, name: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,21 +50,6 @@ class BuildRequest:
     settings: Mapping[str, str]
     synth: bool = False
     cosim: bool = False
-
-
-@dataclass(slots=True, kw_only=True)
-class Clock:
-    """Wall seconds of the stages so far; tells `progress` of each as it starts."""
-
-    progress: Progress
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        self.progress.stage(name)
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,12 +81,6 @@ class BuildResult:
     report: Report
 
 
-def flow_of(flow: str | None) -> str:
-    if flow is not None and flow not in FLOWS:
-        raise UsageError(f"there is no flow {flow}", where="--flow", hint=nearest(flow, FLOWS))
-    return flow or FLOWS[0]
-
-
 def number_of(settings: Mapping[str, str], key: str, default: int, most: int) -> int:
     text = settings.get(key, str(default))
     if not (text.isascii() and text.isdecimal() and int(text) <= most):
@@ -142,16 +109,12 @@ def split_settings(settings: Mapping[str, str]) -> tuple[dict[str, str], dict[st
 
 
 def check(model: Path, target: str, settings: Mapping[str, str]) -> tuple[Problem, ...]:
-    """Everything that the front end or the target's back end would refuse, at once."""
-    part = load_target(target)
-    backend = BACKENDS[flow_of(None)]
-    options = backend.parse(split_settings(settings)[1])
-    project = find_project(model)
+    """Everything that the front end or the target's flow would refuse, at once."""
+    flow = flow_for(target, None, split_settings(settings)[1])
     try:
-        network = read_model(project.model).network
+        return flow.check(read_model(find_project(model).model).network)
     except InexpressibleError as error:
         return error.problems
-    return tuple(backend.check(network, part, options))
 
 
 def build(request: BuildRequest, progress: Progress) -> BuildResult:
@@ -160,91 +123,63 @@ def build(request: BuildRequest, progress: Progress) -> BuildResult:
     project = find_project(request.model)
     settings = {**project.options, **request.settings}
     own, rest = split_settings(settings)
-    target = load_target(request.target or project.target or "fpga")
-    backend = BACKENDS[flow_of(request.flow)]
-    options = backend.parse(rest)
-    if request.synth or request.cosim:
-        program_of(options.vendor)  # said before the long stages run
-    out = request.out or Path("build") / f"{project.name}-{target.name}"
+    flow = flow_for(request.target or project.target or "fpga", request.flow, rest)
+    flow.prepare(synth=request.synth, cosim=request.cosim)
+    out = request.out or Path("build") / f"{project.name}-{flow.target.name}"
     check_output(out)
-    head, outlier = head_of(own), outlier_of(own)
+    outlier = outlier_of(own)
     with clock.stage("reading the model and making it integer"):
         model = read_model(project.model)
         plain = model.network
-        model = replace(model, network=with_argmax(plain) if head == "argmax" else plain)
-        raise_all(InexpressibleError, backend.check(model.network, target, options))
+        raise_all(InexpressibleError, flow.check(plain))
     with clock.stage("reading the data and making vectors"):
         path = request.data or project.data
-        data = None if path is None else load_data(path, {n.source or n.name: n.shape for n in model.network.inputs})
+        data = None if path is None else load_data(path, {n.source or n.name: n.shape for n in plain.inputs})
         task = task_of(own, project.task, data, plain, path)
-        if head == "argmax" and task is Task.REGRESSION:
-            hint = "build with head=logits; a single logit is a classifier's with --set task=classes"
-            raise UsageError("a regression has no classes", where="--set head=argmax", hint=hint)
+        head = head_of(own, task, flow.head)
+        model = replace(model, network=with_argmax(plain) if head == "argmax" else plain)
         made = make_vectors(model, data, own)
+    agreement, exported, expected = prove(model, made, clock)
+    both = with_argmax(plain, keep_logits=True) if head == "argmax" and not decides(plain) else None
+    job = Job(network=model.network, logits=both, vectors=made, expected=expected, synth=request.synth,
+              cosim=request.cosim)  # fmt: skip
+    built = flow.realise(job, clock)
+    labels = np.zeros(0, dtype=np.int64) if data is None or data.y is None else data.y
+    report = fill(
+        Findings(model=model.path, lowered=model.lowered, network=model.network, target=flow.target, task=task,
+                 labels=labels, outlier=outlier, vectors=made, expected=expected, agreement=agreement,
+                 quantised=quantised_outputs(model, made), built=built, seconds=dict(clock.seconds))
+    )  # fmt: skip
+    parts = (
+        built.files, Bundle(files=golden.files(made.inputs, expected, labels)),
+        model_files(model.network, exported, task, len(labels)),
+        Bundle(files={"report.json": to_json(report).encode(), "report.txt": render(report).encode()}),
+    )  # fmt: skip
+    hashes = {"model": _sha(project.model), "data": _sha(path), "options": _options(settings)}
+    with clock.stage("writing the bundle"):
+        folder = reduce(Bundle.merge, parts).write(out, hashes=hashes)
+    return BuildResult(folder=folder, report=report)
+
+
+def prove(model: Model, made: Vectors, clock: Clock) -> tuple[Agreement | None, onnx.ModelProto, dict[str, Codes]]:
+    """What the comparison with the source found, the integer ONNX model, and the expected host codes."""
     with clock.stage("comparing with the source at every quantiser"):
         agreement = compare_with_source(model, made)
     with clock.stage("running the integer model in ONNX Runtime"):
         expected = interp.outputs(model.network, made.inputs)
         exported = to_onnx(model.network)
         same("ONNX Runtime", expected, golden.run_onnxruntime(exported, made.inputs))
-    with clock.stage("writing the project"):
-        legal = backend.legalize(model.network, target, options)
-        same("the legalised network", expected, interp.outputs(legal, made.inputs))
-        files = backend.emit(legal, target, options).merge(vector_files(legal, made.inputs, expected))
-        estimate = backend.estimate(legal, target, options)
-    with scratch_folder() as scratch, clock.stage("compiling and running the C simulation"):
-        files.spill(scratch)
-        verify_hls(scratch)
-    if head == "argmax" and not decides(plain):
-        with clock.stage("the same circuit with its logits brought out"):
-            verify_logits(plain, made, backend, target, options)
-    synthesis: Mapping[str, Figure] = {}
-    programs = ["g++"]
-    if request.synth or request.cosim:
-        programs.append(COMMANDS[options.vendor][0])
-        with clock.stage("synthesis with the vendor's tool"):
-            synthesis = run_vendor(files, options.vendor, cosim=request.cosim)
-    labels = np.zeros(0, dtype=np.int64) if data is None or data.y is None else data.y
-    files = files.merge(Bundle(files=golden.files(made.inputs, expected, labels)))
-    files = files.merge(model_files(model.network, exported, task, len(labels)))
-    report = fill(
-        Findings(model=model.path, lowered=model.lowered, network=model.network, target=target, task=task,
-                 labels=labels, outlier=outlier, vectors=made, expected=expected, agreement=agreement,
-                 quantised=quantised_outputs(model, made), estimate=estimate, synthesis=synthesis,
-                 clock=clock_of(target, rest), seconds=dict(clock.seconds), programs=programs)
-    )  # fmt: skip
-    reports = Bundle(files={"report.json": to_json(report).encode(), "report.txt": render(report).encode()})
-    hashes = {"model": _sha(project.model), "data": _sha(path), "options": _options(settings)}
-    with clock.stage("writing the bundle"):
-        folder = files.merge(reports).write(out, hashes=hashes)
-    return BuildResult(folder=folder, report=report)
+    return agreement, exported, expected
 
 
-def run_vendor(files: Bundle, vendor: Vendor, *, cosim: bool) -> Mapping[str, Figure]:
-    """What the vendor's tool reports of a project."""
-    with scratch_folder() as scratch:
-        files.spill(scratch)
-        return synthesize(scratch, vendor, cosim=cosim).figures
-
-
-@contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """A temporary folder; made before a stage is announced, so that whoever stops the stage finds it known."""
-    with tempfile.TemporaryDirectory(prefix="edgecomp-") as name:
-        yield Path(name)
-
-
-def clock_of(target: FpgaTarget, settings: Mapping[str, str]) -> Figure:
-    """The clock period aimed at; the back end has checked the setting."""
-    period = float(settings.get("clock_ns", target.clock_ns))
-    return Figure(value=period, unit="ns", source=Source.ESTIMATE, method="the clock period aimed at")
-
-
-def head_of(own: Mapping[str, str]) -> str:
-    """What the circuit gives: the logits, or the class."""
-    head = own.get("head", HEADS[0])
+def head_of(own: Mapping[str, str], task: Task, usual: str) -> str:
+    """What the circuit gives: the logits, or the class; a regression has no class."""
+    head = own.get("head", HEADS[0] if task is Task.REGRESSION else usual)
     if head not in HEADS:
         raise UsageError(f"head cannot be {head}", where="--set head", hint=nearest(head, HEADS))
+    if head == "argmax" and task is Task.REGRESSION:
+        hint = "build with head=logits; a single logit is a classifier's with --set task=classes"
+        raise UsageError("a regression has no classes", where="--set head=argmax", hint=hint)
     return head
 
 
@@ -258,18 +193,6 @@ def task_of(
     if data is not None:
         check_targets(data, task, outputs, where=str(path))
     return task
-
-
-def verify_logits(
-    network: Network, made: Vectors, backend: Backend[FpgaTarget, O], target: FpgaTarget, options: O
-) -> None:
-    """Simulate the circuit that gives the class with its logits brought out as well; MismatchError for any code."""
-    both = backend.legalize(with_argmax(network, keep_logits=True), target, options)
-    expected = interp.outputs(both, made.inputs)
-    files = backend.emit(both, target, options).merge(vector_files(both, made.inputs, expected))
-    with scratch_folder() as scratch:
-        files.spill(scratch)
-        verify_hls(scratch)
 
 
 def make_vectors(model: Model, data: Data | None, own: Mapping[str, str]) -> Vectors:
@@ -311,14 +234,6 @@ def quantised_outputs(model: Model, made: Vectors) -> Mapping[str, NDArray[np.fl
     return {name: trace.outputs[tensor] for name, tensor in model.lowered.finals.items()}
 
 
-def same(execution: str, expected: Mapping[str, Codes], got: Mapping[str, Codes]) -> None:
-    """MismatchError naming the first difference, unless every code is equal."""
-    first, count = golden.compare(expected, got)
-    if first is not None:
-        raise MismatchError(f"{execution} differs in {count} codes, first {first}", where=first.node,
-                            hint="this is a fault of edgecomp: please report it with the model")  # fmt: skip
-
-
 def model_files(network: Network, exported: onnx.ModelProto, task: Task, n_labelled: int) -> Bundle:
     """model/ and the contract."""
     head = "argmax" if decides(network) else "logits"
@@ -347,11 +262,16 @@ def verify(folder: Path, *, locate: bool, progress: Progress) -> str:
     """Run a bundle's simulations again; MismatchError with what the testbench says where one fails."""
     if read_manifest(folder) is None:
         raise UsageError("this folder is no bundle of edgecomp", where=str(folder))
+    if not (folder / "hls").is_dir():
+        if locate:
+            raise UsageError("only an HLS bundle can be traced layer by layer", where="--locate")
+        progress.stage("running the netlist's testbench")
+        return verify_script(folder, "printed")
     progress.stage("compiling and running the C simulation")
-    model = read_model(folder)
-    inputs = {node.name: np.load(folder / "golden" / "inputs" / f"{node.name}.npy") for node in model.network.inputs}
     if not locate:
         return verify_hls(folder)
+    model = read_model(folder)
+    inputs = {node.name: np.load(folder / "golden" / "inputs" / f"{node.name}.npy") for node in model.network.inputs}
     found = locate_hls(folder, model.network, inputs)
     if found is None:
         return f"{folder}: no layer differs from the interpreter"

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -24,6 +24,7 @@ from edgecomp.errors import (
     MismatchError,
     Problem,
     ToolError,
+    UsageError,
     raise_all,
 )
 
@@ -137,6 +138,48 @@ def build(
 
 
 @cli.command()
+@click.argument("tables", nargs=-1, required=True, type=FOLDER, metavar="DATA.csv...")
+@click.option("--label", required=True, metavar="COLUMN", help="The classes' column, by name or by number from 0.")
+@click.option("--target", default="printed", show_default=True, metavar="NAME", help="What the network is meant for.")
+@click.option("--out", type=FOLDER, metavar="DIR", help="The example's folder  [default: build/DATA-trained]")
+@click.option("--separator", metavar="TEXT", help="Between cells  [default: found out]")
+@click.option("--header/--no-header", default=None, help="Whether the first row names columns  [default: found out]")
+@click.option("--missing", type=click.Choice(["refuse", "drop", "median"]), default="refuse", show_default=True,
+              help="What becomes of rows that lack a value.")  # fmt: skip
+@click.option("--ignore", multiple=True, metavar="COLUMN", help="A column that is no feature; repeat.")
+@click.option("--hidden", default="3", show_default=True, metavar="N[,N...]", help="Neurons of each hidden layer.")
+@click.option("--input-bits", type=int, default=4, show_default=True, help="Bits of a scaled feature.")
+@click.option("--weights", type=click.Choice(["power_of_two", "fixed_point"]), default="power_of_two",
+              show_default=True, help="The form of the weights.")  # fmt: skip
+@click.option("--weight-bits", type=int, default=4, show_default=True, help="Bits of a weight.")
+@click.option("--hidden-bits", type=int, default=4, show_default=True, help="Bits of a hidden neuron's code.")
+@click.option("--test-share", type=float, default=0.3, show_default=True, help="Share of the rows kept for the test.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Where the training starts.")
+@common
+def train(tables: tuple[Path, ...], hidden: str, out: Path | None, missing: str, weights: str, **rest: Any) -> None:
+    """Train a small classifier on a table; the last line printed is a folder that `build` takes."""
+    from edgecomp.quantize.mlp import Weights
+    from edgecomp.quantize.train import TrainRequest, train_csv
+    from edgecomp.report import table
+    from edgecomp.tables import Missing
+
+    if not all(part.strip().isdecimal() for part in hidden.split(",")):
+        raise UsageError(
+            f"hidden cannot be {hidden}", where="--hidden", hint="give numbers of neurons, such as 3 or 8,4"
+        )
+    request = TrainRequest(data=tables, out=out or Path("build") / f"{tables[0].stem}-trained",
+                           hidden=tuple(int(part) for part in hidden.split(",")), missing=Missing(missing),
+                           weights=Weights(weights), **rest)  # fmt: skip
+    done = train_csv(request, _Talk().stage)
+    rows = [["", "rows", "accuracy"],
+            ["training", str(done.train_rows), f"{done.train_accuracy:.4f}"],
+            ["test", str(done.test_rows), f"{done.test_accuracy:.4f}"],
+            ["majority class", "", f"{done.majority:.4f}"]]  # fmt: skip
+    text = table(rows)
+    deliver(f"{text}\n\n{done.folder}")
+
+
+@cli.command()
 @click.argument("model", type=FOLDER)
 @click.option("--target", required=True, metavar="NAME", help="A family such as fpga, or a part.")
 @settings_option
@@ -188,18 +231,25 @@ def report(folders: tuple[Path, ...], as_json: bool) -> None:
 @common
 def targets(as_json: bool) -> None:
     """List what can be built for."""
+    from edgecomp.backends.printed.library import libraries
     from edgecomp.project import families, load_target, target_names
     from edgecomp.report import plain, table
     from edgecomp.report.text import number
 
-    found = [load_target(name) for name in target_names()]
+    found, printed = [load_target(name) for name in target_names()], libraries()
     if as_json:
-        deliver(json.dumps({target.name: plain(target) for target in found}, indent=1))
+        listed = {target.name: plain(target) for target in found}
+        listed |= {one.name: {"name": one.name, "description": one.description, "source": one.source,
+                              "period_ms": one.period_ms} for one in printed}  # fmt: skip
+        deliver(json.dumps(listed, indent=1))
         return
     defaults = {name: family for family, name in families().items()}
     rows = [[t.name, f"default of {defaults[t.name]}" if t.name in defaults else "", t.part, number(t.clock_ns),
              *(number(count) for count in (t.lut, t.ff, t.dsp, t.bram18)), t.description] for t in found]  # fmt: skip
-    deliver(table([["target", "", "part", "clock ns", "LUT", "FF", "DSP", "BRAM18", ""], *rows]))
+    text = table([["target", "", "part", "clock ns", "LUT", "FF", "DSP", "BRAM18", ""], *rows])
+    rows = [[one.name, f"default of {defaults[one.name]}" if one.name in defaults else "", number(one.period_ms),
+             ", ".join(f"{v:g}" for v in one.voltages), one.description] for one in printed]  # fmt: skip
+    deliver(text + "\n\n" + table([["target", "", "period ms", "V", ""], *rows]))
 
 
 @cli.command()

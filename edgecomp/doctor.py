@@ -39,7 +39,7 @@ class Finding:
 TOOLS = (
     Tool(
         name="g++",
-        used_for="C simulation in every build --target fpga",
+        used_for="simulation in every build",
         how_to_get="apt-get install g++",
         required=True,
     ),

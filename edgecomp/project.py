@@ -185,21 +185,31 @@ def target_names() -> tuple[str, ...]:
 
 def _tables() -> dict[str, dict[str, object]]:
     """The FPGA targets' tables by name; other families have readers of their own."""
-    read = {path.stem: tomllib.loads(path.read_text("utf-8")) for path in sorted(resource("targets").glob("*.toml"))}
-    return {name: table for name, table in read.items() if table["family"] == FPGA_FAMILY}
+    return {name: table for name, table in _all_tables().items() if table["family"] == FPGA_FAMILY}
+
+
+def _all_tables() -> dict[str, dict[str, object]]:
+    return {path.stem: tomllib.loads(path.read_text("utf-8")) for path in sorted(resource("targets").glob("*.toml"))}
 
 
 def families() -> dict[str, str]:
     """Each target family with the name of its default part."""
-    return {str(table["family"]): name for name, table in _tables().items() if table.get("default")}
+    return {str(table["family"]): name for name, table in _all_tables().items() if table.get("default")}
+
+
+def family_of(name: str) -> tuple[str, str]:
+    """(family, part) of a part's name, or of a family's, whose default part is meant; UsageError with the nearest."""
+    tables, defaults = _all_tables(), families()
+    refuse_unknown([name], [*tables, *defaults], kind="target", where="--target")
+    part = defaults.get(name, name)
+    return str(tables[part]["family"]), part
 
 
 def load_target(name: str) -> FpgaTarget:
-    """The target of that name; a family ("fpga") gives its default part. UsageError with the nearest names else."""
+    """The FPGA of that name; "fpga" gives the default part. UsageError with the nearest names else."""
     tables = _tables()
-    defaults = families()
-    refuse_unknown([name], [*tables, *defaults], kind="target", where="--target")
-    return _fpga(tables[defaults.get(name, name)])
+    refuse_unknown([name], [*tables, FPGA_FAMILY], kind="target", where="--target")
+    return _fpga(tables[families()[FPGA_FAMILY] if name == FPGA_FAMILY else name])
 
 
 def _fpga(table: Mapping[str, object]) -> FpgaTarget:

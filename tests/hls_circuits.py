@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecomp import interp
-from edgecomp.backends import BACKENDS
-from edgecomp.backends.hls import HlsOptions
+from edgecomp.backends.hls import HlsBackend, HlsOptions
 from edgecomp.ir import (
     Add,
     ArgMax,
@@ -42,7 +41,7 @@ from edgecomp.simulate import run_hls
 
 Codes = NDArray[np.int64]
 TARGET = load_target("fpga")
-HLS = BACKENDS["hls"]
+HLS = HlsBackend()
 
 
 def renamed(node: Node, prefix: str) -> Node:

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from edgecomp import interp, vectors
-from edgecomp.backends import BACKENDS
+from edgecomp.backends.hls import HlsBackend
 from edgecomp.errors import InexpressibleError, raise_all
 from edgecomp.golden import compare
 from edgecomp.ir import Network
@@ -31,7 +31,7 @@ def simulate(network: Network, settings: dict[str, str], seed: int) -> tuple[int
 
     InexpressibleError where the back end refuses the network.
     """
-    backend, target = BACKENDS["hls"], load_target("fpga")
+    backend, target = HlsBackend(), load_target("fpga")
     options = backend.parse(settings)
     raise_all(InexpressibleError, backend.check(network, target, options))
     legal = backend.legalize(network, target, options)

@@ -155,7 +155,7 @@ def test_debug_shows_the_traceback(flow: Flow, capsys: pytest.CaptureFixture[str
     ("arguments", "text"),
     [
         (["biuld"], r"Error: No such command 'biuld'\. Did you mean 'build'\?"),
-        (["quantize"], "there are: build, check, doctor, report, targets, verify"),
+        (["quantize"], "there are: build, check, doctor, report, targets, train, verify"),
         (["build", "--taget", "x"], r"Error: No such option '--taget'\. \(Did you mean one of: .*'--target'\?\)"),
         (["build", "a", "b"], r"Error: Got unexpected extra argument \(b\)"),
         (["check", "m"], r"Error: Missing option '--target'\."),
@@ -213,12 +213,12 @@ def test_reports(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
 
 def test_targets(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["targets"]) == Exit.DONE
-    assert re.search(
-        r"^xcvu13p +default of fpga +xcvu13p-flga2577-2-e +6\.25 +1,728,000", capsys.readouterr().out, re.M
-    )
+    said = capsys.readouterr().out
+    assert re.search(r"^xcvu13p +default of fpga +xcvu13p-flga2577-2-e +6\.25 +1,728,000", said, re.M)
+    assert re.search(r"^egfet +default of printed +200 +1, 0\.8, 0\.6 ", said, re.M)
     assert cli.main(["targets", "--json"]) == Exit.DONE
     found = json.loads(capsys.readouterr().out)
-    assert sorted(found) == ["xc7a35t", "xc7z020", "xcu250", "xcvu13p", "xczu7ev"]
+    assert sorted(found) == ["egfet", "xc7a35t", "xc7z020", "xcu250", "xcvu13p", "xczu7ev"]
     assert found["xc7z020"]["lut"] == 53200
 
 

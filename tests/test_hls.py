@@ -16,7 +16,7 @@ import onnx
 import pytest
 
 from edgecomp import interp, vectors
-from edgecomp.backends import BACKENDS
+from edgecomp.backends.hls import HlsBackend
 from edgecomp.cli import main
 from edgecomp.errors import InexpressibleError, MismatchError, ToolError, UsageError
 from edgecomp.export import from_onnx, to_onnx
@@ -25,7 +25,7 @@ from edgecomp.ir import Conv, Dense, Input, Ints, Network, Output, Requant, Roun
 from edgecomp.project import load_target
 from edgecomp.simulate.hls import locate_hls, run_hls, verify_hls
 
-HLS = BACKENDS["hls"]
+HLS = HlsBackend()
 TARGET = load_target("fpga")
 
 
@@ -264,10 +264,10 @@ def test_two_processes_write_the_same_bytes(tmp_path: Path) -> None:
     (tmp_path / "net.onnx").write_bytes(to_onnx(two_layers()).SerializeToString())
     script = (
         "import sys, hashlib, onnx\n"
-        "from edgecomp.backends import BACKENDS\n"
+        "from edgecomp.backends.hls import HlsBackend\n"
         "from edgecomp.export import from_onnx\n"
         "from edgecomp.project import load_target\n"
-        "network, target, back = from_onnx(onnx.load(sys.argv[1])), load_target('fpga'), BACKENDS['hls']\n"
+        "network, target, back = from_onnx(onnx.load(sys.argv[1])), load_target('fpga'), HlsBackend()\n"
         "for settings in ({}, {'io': 'stream', 'strategy': 'resource', 'reuse': '2'}):\n"
         "    options = back.parse(settings)\n"
         "    files = back.emit(back.legalize(network, target, options), target, options).files\n"

@@ -14,6 +14,7 @@ from edgecomp.project import (
     Project,
     Task,
     families,
+    family_of,
     find_project,
     load_project,
     load_target,
@@ -155,7 +156,9 @@ def test_nearest() -> None:
 
 def test_targets_and_their_family() -> None:
     assert target_names() == ("xc7a35t", "xc7z020", "xcu250", "xcvu13p", "xczu7ev")
-    assert families() == {"fpga": "xcvu13p"}
+    assert families() == {"fpga": "xcvu13p", "printed": "egfet"}
+    assert family_of("printed") == family_of("egfet") == ("printed", "egfet")
+    assert family_of("fpga") == ("fpga", "xcvu13p")
     assert load_target("fpga") == load_target("xcvu13p")
     assert (load_target("fpga").part, load_target("fpga").clock_ns) == ("xcvu13p-flga2577-2-e", 6.25)
 

@@ -73,7 +73,7 @@ if "cosim" in options and any(line.split()[-1:] == ["1"] for line in options.spl
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "net.onnx"
     path.write_bytes(make_handmade(2, 8).onnx_bytes)
-    monkeypatch.setattr("edgecomp.build.verify_hls", lambda folder: "")  # its g++ run is tested elsewhere
+    monkeypatch.setattr("edgecomp.flows.hls.verify_hls", lambda folder: "")  # its g++ run is tested elsewhere
     return path
 
 

@@ -1,4 +1,4 @@
-"""Back ends: what turns a Network into files for one kind of target, and the literal mapping of their names."""
+"""Back ends: what turns a Network into files for one kind of target."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ from collections.abc import Mapping
 from typing import Protocol, TypeVar
 
 from edgecomp.backends.estimate import Estimate
-from edgecomp.backends.hls import HlsBackend, HlsOptions
 from edgecomp.bundle import Bundle
 from edgecomp.errors import Problem
 from edgecomp.ir import Network
-from edgecomp.project import FpgaTarget
 
-__all__ = ["BACKENDS", "Backend", "Estimate"]
+__all__ = ["Backend", "Estimate"]
 
 T = TypeVar("T", contravariant=True)
 O = TypeVar("O")  # noqa: E741
@@ -41,6 +39,3 @@ class Backend(Protocol[T, O]):
     def emit(self, network: Network, target: T, options: O) -> Bundle: ...
 
     def estimate(self, network: Network, target: T, options: O) -> Estimate: ...
-
-
-BACKENDS: Mapping[str, Backend[FpgaTarget, HlsOptions]] = {"hls": HlsBackend()}

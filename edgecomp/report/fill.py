@@ -13,25 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecomp import __version__
-from edgecomp.backends.estimate import Estimate
 from edgecomp.check import Agreement as SourceAgreement
 from edgecomp.contract import real_output
 from edgecomp.doctor import version_of
+from edgecomp.flows.base import Built
 from edgecomp.frontend import Lowered
 from edgecomp.ir import Network
 from edgecomp.passes import decides
-from edgecomp.project import FpgaTarget, Task
-from edgecomp.report.figures import Figure, Source
+from edgecomp.project import Task
+from edgecomp.report.figures import Figure
 from edgecomp.report.model import (
     Accuracy,
     Agreement,
-    Latency,
     Layer,
     ModelFacts,
     NearTie,
     Report,
     Requantiser,
-    Resource,
     Stage,
     TargetFacts,
     ToolVersion,
@@ -42,7 +40,7 @@ from edgecomp.vectors import Vectors
 
 Reals = NDArray[np.float64]
 MAX_TIES = 20
-PACKAGES = ("hls4ml", "numpy", "onnx", "onnxruntime")
+PACKAGES = ("hls4ml", "numpy", "onnx", "onnxruntime", "pyosys")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +50,7 @@ class Findings:
     model: Path
     lowered: Lowered | None
     network: Network
-    target: FpgaTarget
+    target: TargetFacts
     task: Task
     labels: NDArray[np.generic]
     outlier: float | None  # differences from here on are counted apart in a regression
@@ -60,73 +58,31 @@ class Findings:
     expected: Mapping[str, NDArray[np.int64]]
     agreement: SourceAgreement | None
     quantised: Mapping[str, Reals] | None
-    estimate: Estimate
-    synthesis: Mapping[str, Figure]
-    clock: Figure
+    built: Built
     seconds: Mapping[str, float]
-    programs: Sequence[str]
 
 
 def fill(found: Findings) -> Report:
     """One report; it stands only for builds in which every execution agreed."""
-    resources = resources_of(found)
-    reasons = reasons_of(found, resources)
-    total = found.estimate.total
+    built = found.built
     return Report(
         model=model_facts(found),
-        target=TargetFacts(name=found.target.name, part=found.target.part, flow="hls", clock=found.clock),
-        verdict=Verdict(exact=True, fits=not reasons, reasons=reasons),
-        latency=Latency(
-            cycles=total["cycles"], time=total["latency_ns"], initiation_interval=total["initiation_interval"]
-        ),
-        resources=resources,
-        totals={name: figure for name, figure in total.items() if name not in SHOWN},
-        synthesis=found.synthesis,
+        target=found.target,
+        verdict=Verdict(exact=True, fits=not built.reasons, reasons=built.reasons),
+        latency=built.latency,
+        resources=built.resources,
+        totals=built.totals,
+        synthesis=built.synthesis,
         accuracy=accuracies(found),
         golden=agreements(found),
         near_tie_count=measured(len(_ties(found)), "codes", "codes where float and exact arithmetic differ"),
         near_ties=tuple(_ties(found)[:MAX_TIES]),
-        layers=tuple(Layer(name=c.node, kind=c.kind, figures=c.figures) for c in found.estimate.layers),
+        layers=tuple(Layer(name=c.node, kind=c.kind, figures=c.figures) for c in built.layers),
         requantisers=requantisers(found.lowered),
         stages=tuple(Stage(name=n, time=measured(round(s, 3), "s", "wall clock")) for n, s in found.seconds.items()),
-        tools=tool_versions(found.programs),
+        tools=tool_versions(built.programs),
         notes=() if found.lowered is None else found.lowered.notes,
     )
-
-
-RESOURCES = ("lut", "ff", "dsp", "bram18")
-SHOWN = ("cycles", "latency_ns", "initiation_interval", "fits", *RESOURCES)
-
-
-def reasons_of(found: Findings, resources: tuple[Resource, ...]) -> tuple[str, ...]:
-    """Why the circuit does not fit: by the tool's figures where it ran, else by the estimate."""
-    reasons = []
-    for resource in resources:
-        used = found.synthesis.get(resource.name.lower(), resource.used)
-        if _number(used) > _number(resource.available):
-            reasons.append(f"{used.value} {resource.name} of {resource.available.value} ({used.source.value})")
-    period = found.synthesis.get("clock_estimate_ns")
-    if period is not None and _number(period) > _number(found.clock):
-        reasons.append(
-            f"a clock period of {period.value} ns, {found.clock.value} ns is asked for ({period.source.value})"
-        )
-    return tuple(reasons)
-
-
-def _number(figure: Figure) -> int | float:
-    assert isinstance(figure.value, int | float)
-    return figure.value
-
-
-def resources_of(found: Findings) -> tuple[Resource, ...]:
-    """The estimate of each resource beside what the part holds."""
-    out = []
-    for name in RESOURCES:
-        if name in found.estimate.total:
-            held = int(getattr(found.target, name))
-            available = Figure(value=held, unit=name.upper(), source=Source.TOOL, method=found.target.source)
-            out.append(Resource(name=name.upper(), used=found.estimate.total[name], available=available))
-    return tuple(out)
 
 
 def model_facts(found: Findings) -> ModelFacts:
@@ -147,14 +103,14 @@ def model_facts(found: Findings) -> ModelFacts:
 def agreements(found: Findings) -> tuple[Agreement, ...]:
     samples = found.vectors.samples
     codes = sum(v.size for v in found.expected.values())
-    rows = [("interpreter and ONNX Runtime (integer graph)", codes), ("interpreter and g++ C simulation", codes)]
+    executions = ("interpreter and ONNX Runtime (integer graph)", *found.built.executions)
     out = [
         Agreement(
             execution=name, samples=measured(samples, "samples", "compared"),
-            codes=measured(count, "codes", "compared"),
+            codes=measured(codes, "codes", "compared"),
             differences=measured(0, "codes", "counted; a build with any stops"),
         )
-        for name, count in rows
+        for name in executions
     ]  # fmt: skip
     if found.agreement is not None:
         own = found.agreement

@@ -124,7 +124,7 @@ class ToolVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """One build. `totals` are the back end's figures that are neither latency nor a resource of the part.
+    """One build. `latency` is of clocked circuits; `totals` are the figures that are neither it nor a part's resource.
 
     `synthesis` holds the vendor's tool's own figures, where it ran.
     """
@@ -132,7 +132,7 @@ class Report:
     model: ModelFacts
     target: TargetFacts
     verdict: Verdict
-    latency: Latency
+    latency: Latency | None
     resources: tuple[Resource, ...]
     totals: Mapping[str, Figure]
     synthesis: Mapping[str, Figure]

@@ -61,7 +61,7 @@ def render(report: Report) -> str:
     """The whole report as text; every section that has something to say."""
     sections = {
         "": _summary(report),
-        "latency": _latency(report),
+        "latency" if report.latency else "circuit": _latency(report),
         "resources": _resources(report),
         "synthesis": _figures(report.synthesis),
         "cost per layer": _layers(report),
@@ -92,6 +92,8 @@ def _summary(report: Report) -> str:
 
 def _latency(report: Report) -> str:
     latency = report.latency
+    if latency is None:
+        return _figures(report.totals)
     named = {"latency": latency.cycles, "": latency.time, "initiation interval": latency.initiation_interval}
     return _figures(named | dict(report.totals))
 
@@ -174,9 +176,13 @@ def _main_figures(report: Report) -> dict[str, str]:
         "exact": number(report.verdict.exact),
         "fits": number(report.verdict.fits),
         "clock": amount(report.target.clock),
-        "latency": f"{amount(latency.cycles)}, {amount(latency.time)} ({latency.time.source.value})",
-        "initiation interval": f"{amount(latency.initiation_interval)} ({latency.initiation_interval.source.value})",
     }
+    if latency is None:
+        rows |= {name: f"{amount(figure)} ({figure.source.value})" for name, figure in report.totals.items()}
+    else:
+        interval = latency.initiation_interval
+        rows["latency"] = f"{amount(latency.cycles)}, {amount(latency.time)} ({latency.time.source.value})"
+        rows["initiation interval"] = f"{amount(interval)} ({interval.source.value})"
     for resource in report.resources:
         rows[resource.name] = f"{number(resource.used.value)} ({resource.used.source.value})"
     rows |= {

@@ -14,15 +14,14 @@ from numpy.typing import NDArray
 from edgecomp import interp, tools
 from edgecomp.backends.hls.drive import PROJECT
 from edgecomp.backends.hls.testbench import vector_text
-from edgecomp.errors import MismatchError, ToolError
 from edgecomp.ir import Network
+from edgecomp.simulate.script import GXX_HINT, verify_script
 
 Codes = NDArray[np.int64]
 
 COMPILE_SECONDS = 900.0
 RUN_SECONDS = 900.0
 TRACED_SAMPLES = 64
-GXX_HINT = "install g++ (Debian: apt-get install g++)"
 FLAGS = ("-std=c++14", "-O1", "-w", "-Ifirmware/ap_types", "-Ifirmware/nnet_utils", "-Ifirmware")
 
 
@@ -62,18 +61,8 @@ def run_hls(folder: Path, network: Network, inputs: Mapping[str, Codes]) -> Simu
 
 
 def verify_hls(folder: Path) -> str:
-    """Run the bundle's own hls/run.sh; the testbench's last words, or MismatchError with what it says is wrong."""
-    bash = tools.need("bash", hint="install bash")
-    tools.need("g++", hint=GXX_HINT)
-    seconds = COMPILE_SECONDS + RUN_SECONDS
-    ran = tools.run([bash, "hls/run.sh"], cwd=folder, seconds=seconds, accept=range(256))
-    if ran.status in (1, 2):
-        said = [line for line in ran.output.splitlines() if "first difference" in line or "rror" in line]
-        what = said[0] if said else ran.output.strip()[-400:]
-        raise MismatchError(f"the C simulation does not pass: {what}", where=str(folder / "hls"))
-    if ran.status != 0:
-        raise ToolError(f"run.sh ended with status {ran.status}", where=str(folder / "hls"))
-    return ran.output.strip()
+    """Run the bundle's own hls/run.sh; see `verify_script`."""
+    return verify_script(folder, "hls")
 
 
 def locate_hls(folder: Path, network: Network, inputs: Mapping[str, Codes]) -> Located | None:

@@ -76,6 +76,12 @@ def load_library(name: str = "egfet") -> PrintedTarget:
     return read_library(resource("targets") / f"{name}.toml")
 
 
+def libraries() -> tuple[PrintedTarget, ...]:
+    """Every library that comes with edgecomp, by name."""
+    paths = sorted(resource("targets").glob("*.toml"))
+    return tuple(read_library(path) for path in paths if f'family = "{FAMILY}"' in path.read_text("utf-8"))
+
+
 def read_library(path: Path) -> PrintedTarget:
     """The library that a TOML file describes; UsageError where it is none."""
     try:

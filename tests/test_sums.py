@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from edgecomp import interp
-from edgecomp.frontend.functions import Affine, Chain, Clip, Mode, Normalise, Round, compose, exact
+from edgecomp.frontend.evaluate import exact
+from edgecomp.frontend.functions import Affine, Chain, Clip, Mode, Normalise, Round, compose
 from edgecomp.frontend.joint import joint
 from edgecomp.frontend.lattice import Line, Logit, exact_lines, floor_sum, near, shortest_lines
 from edgecomp.ir import Input, Network, Output, Value

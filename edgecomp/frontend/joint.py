@@ -17,17 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecomp.frontend.functions import (
-    Affine,
-    Chain,
-    Normalise,
-    Operation,
-    channels_of,
-    codes,
-    compose,
-    perfect_root,
-    picked,
-)
+from edgecomp.frontend.evaluate import codes
+from edgecomp.frontend.functions import Affine, Chain, Normalise, Operation, channels_of, compose, perfect_root, picked
 from edgecomp.frontend.requantise import (
     MAX_SHIFT,
     PRODUCT_BITS,

@@ -10,7 +10,8 @@ import onnx
 
 from edgecomp.errors import InexpressibleError, ModelError
 from edgecomp.frontend.context import Context, attribute, ones, unbatched, where
-from edgecomp.frontend.functions import Affine, Mode, Operation, Round, Sign, exact
+from edgecomp.frontend.evaluate import exact
+from edgecomp.frontend.functions import Affine, Mode, Operation, Round, Sign
 from edgecomp.frontend.symbols import Const, Objects, Quantised, Real, Symbol, fractions
 
 MAX_CODE_BITS = 16

@@ -16,18 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecomp.errors import InexpressibleError
-from edgecomp.frontend.functions import (
-    Affine,
-    Chain,
-    Clip,
-    Mode,
-    Round,
-    channels_of,
-    codes,
-    entry,
-    monotone,
-    turning_point,
-)
+from edgecomp.frontend.evaluate import codes
+from edgecomp.frontend.functions import Affine, Chain, Clip, Mode, Round, channels_of, entry, monotone, turning_point
 from edgecomp.ir import Ints, Requant, Rounding, Step, Value
 
 Codes = NDArray[np.int64]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,29 +17,35 @@ from edgecomp.frontend.functions import (
     Leaky,
     Normalise,
     Operation,
-    Round,
-    Sign,
     Vector,
     channels_of,
     compose,
     entry,
-    mapped,
     monotone,
 )
+from edgecomp.frontend.hosts import host_input
 from edgecomp.frontend.joint import joint
+from edgecomp.frontend.movement import (
+    channel_column,
+    constant_per_channel,
+    keeps_zero,
+    move_array,
+    moved_shape,
+    per_channel,
+    reordered,
+    repeated,
+)
 from edgecomp.frontend.requantise import Record, requantise, shortened
-from edgecomp.frontend.symbols import Objects, Post, Real, fractions, vector
+from edgecomp.frontend.symbols import Objects, Post, Real, vector
 from edgecomp.ir import (
     Conv,
     Dense,
-    Encoding,
     Input,
     MaxPool,
     Node,
     Pad,
     Requant,
     Reshape,
-    Slice,
     Transpose,
     Value,
 )
@@ -157,8 +162,8 @@ class Builder:
         moved = [self._before_posts(real, array, where) for array in full]
         if not real.base:
             return real, [vector(array) for array in moved]  # the host works element by element
-        if all(_constant_per_channel(array) for array in moved):
-            return real, [vector(_channel_column(array)) for array in moved]
+        if all(constant_per_channel(array) for array in moved):
+            return real, [vector(channel_column(array)) for array in moved]
         flat = self.flattened(real)
         return flat, [vector(array.reshape(-1)) for array in moved]
 
@@ -178,8 +183,8 @@ class Builder:
                     array = array.transpose(np.argsort(post.perm))
                 case Reshape():
                     array = array.reshape(before)
-                case MaxPool() if _constant_per_channel(array):
-                    array = np.broadcast_to(_channel_column(array).reshape(-1, *[1] * (len(before) - 1)), before)
+                case MaxPool() if constant_per_channel(array):
+                    array = np.broadcast_to(channel_column(array).reshape(-1, *[1] * (len(before) - 1)), before)
                 case _:
                     raise InexpressibleError(
                         "a per-channel parameter follows a slice of an unquantised value", where=where
@@ -191,7 +196,7 @@ class Builder:
         real = self.resolved(real)
         value = self.values[real.base]
         base = self.emit(Reshape(name=self.name(f"{real.base}_flat"), x=real.base, shape=(value.size,)))
-        chain = tuple(_repeated(op, value.size // value.shape[0]) for op in real.chain)
+        chain = tuple(repeated(op, value.size // value.shape[0]) for op in real.chain)
         back = Reshape(name="", x="", shape=value.shape)
         return replace(real, base=base, chain=chain, posts=(back, *real.posts))
 
@@ -335,7 +340,7 @@ class Builder:
         if isinstance(post, Pad):
             plain = channels_of(chain) == 1 or post.pads[0] == (0, 0)
             on_grid = len(chain) <= 1 and all(isinstance(op, Affine) for op in chain)
-            zero = post.value == 0 and all(_keeps_zero(op) for op in chain)
+            zero = post.value == 0 and all(keeps_zero(op) for op in chain)
             return chain if plain and (zero or (on_grid and post.value)) else None
         if channels_of(chain) == 1:
             return chain
@@ -344,7 +349,7 @@ class Builder:
         if any(np.unique(row).size > 1 for row in index.reshape(index.shape[0], -1)):
             return None
         order = index.reshape(index.shape[0], -1)[:, 0]
-        return tuple(_reordered(op, order) for op in chain)
+        return tuple(reordered(op, order) for op in chain)
 
     def settle(self, real: Real, where: str) -> Real:
         """Waiting movements done on the integers, as far as the chain lets them."""
@@ -416,31 +421,9 @@ class Builder:
 
     def _graph_input(self, real: Real, chain: Chain, steps: Vector, tensor: str) -> Real:
         """The Input whose host codes a quantiser `chain` gives for raw data."""
-        before, quantiser, shift = _host_rule(chain, tensor)
-        size = max(len(before.a), len(before.b))
-        lines = [(entry(before.a, c), entry(before.b, c)) for c in range(size)]
-        if min(a for a, _ in lines) <= 0:
-            raise InexpressibleError("the input's normalisation has no positive scale", where=tensor)
-        bipolar = isinstance(quantiser, Sign)
-        together, zero_point = shift != 0, -shift
-        if (
-            not together
-            and isinstance(quantiser, Round)
-            and bits_of(quantiser.lo, quantiser.hi) > bits_of(0, quantiser.hi - quantiser.lo)
-        ):
-            zero_point = -quantiser.lo  # codes from 0 up take a bit less
-            quantiser = replace(quantiser, lo=0, hi=quantiser.hi - quantiser.lo)
+        wanted = host_input(real.source, real.source_shape, chain, steps, tensor)
         earlier = next((n for n in self.nodes if isinstance(n, Input) and n.source == real.source), None)
-        wanted = Input(
-            name=earlier.name if earlier else self.name(real.source), shape=real.source_shape,
-            lo=0 if isinstance(quantiser, Sign) else quantiser.lo,
-            hi=1 if isinstance(quantiser, Sign) else quantiser.hi,
-            zero_point=zero_point, rounded_with_zero_point=together,
-            encoding=Encoding.BIPOLAR if bipolar else Encoding.INTEGER,
-            scale=steps if bipolar else per_channel([1 / a for a, _ in lines], real.source_shape),
-            offset=per_channel([((zero_point if together else 0) - b) / a for a, b in lines], real.source_shape),
-            source=real.source, rounding="SIGN" if isinstance(quantiser, Sign) else quantiser.mode.value,
-        )  # fmt: skip
+        wanted = replace(wanted, name=earlier.name if earlier else self.name(real.source))
         if earlier is None:
             self.emit(wanted)
         elif earlier != wanted:
@@ -460,99 +443,5 @@ class Builder:
         return settled
 
 
-def _host_rule(chain: Chain, tensor: str) -> tuple[Affine, Round | Sign, int]:
-    """(affine map, quantiser, integer added after it) of an input quantiser's chain; InexpressibleError else."""
-    ops = list(chain)
-    before = ops.pop(0) if ops and isinstance(ops[0], Affine) else Affine(a=(ONE,), b=(ZERO,))
-    quantiser = ops.pop(0) if ops else None
-    shift = 0
-    for op in ops:
-        if isinstance(op, Affine) and op.a == (ONE,) and len(op.b) == 1 and op.b[0].denominator == 1:
-            shift += int(op.b[0])
-        elif isinstance(op, Clip) and isinstance(quantiser, Round):
-            lo = quantiser.lo if op.lo is None else max(quantiser.lo, math.ceil(op.lo) - shift)
-            hi = quantiser.hi if op.hi is None else min(quantiser.hi, math.floor(op.hi) - shift)
-            quantiser = replace(quantiser, lo=lo, hi=hi)
-        else:
-            quantiser = None
-    plain = isinstance(before, Affine) and isinstance(quantiser, Round | Sign)
-    if not plain or (shift and isinstance(quantiser, Sign)):
-        raise InexpressibleError(
-            "between the graph input and its quantiser stands more than an affine map", where=tensor,
-            hint="quantise the raw input first",
-        )  # fmt: skip
-    assert isinstance(before, Affine)
-    assert isinstance(quantiser, Round | Sign)
-    return before, quantiser, shift
-
-
-def per_channel(entries: Sequence[Fraction], shape: tuple[int, ...]) -> Vector:
-    """One entry for all elements of `shape`, or one a channel, where that says the same as `entries`."""
-    if len(entries) in (1, shape[0]):
-        return vector(np.array(entries, dtype=object))
-    array = np.array(entries, dtype=object).reshape(shape)
-    return vector(_channel_column(array)) if _constant_per_channel(array) else tuple(entries)
-
-
 def _of(values: Sequence[int], channel: int) -> int:
     return values[0] if len(values) == 1 else values[channel]
-
-
-def _constant_per_channel(array: Objects) -> bool:
-    rows = array.reshape(array.shape[0], -1)
-    return all(all(v == row[0] for v in row[1:]) for row in rows)
-
-
-def _channel_column(array: Objects) -> Objects:
-    column: Objects = array.reshape(array.shape[0], -1)[:, 0]
-    return column
-
-
-def move_array(
-    post: Post, array: np.ndarray[tuple[int, ...], np.dtype[np.int64]]
-) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
-    """A batchless array after a pure data movement."""
-    match post:
-        case Transpose():
-            return array.transpose(post.perm)
-        case Reshape():
-            return array.reshape(post.shape)
-        case Slice():
-            return array[(slice(None),) * post.axis + (slice(post.start, post.stop, post.step),)]
-        case _:
-            raise AssertionError(f"{type(post).__name__} does not only move data")
-
-
-def moved_shape(post: Post, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape behind a movement or pooling of a value of `shape`."""
-    value = Value(shape=shape, lo=(0,) * shape[0], hi=(0,) * shape[0])
-    return infer(replace(post, name="moved", x="x"), {"x": value}).shape
-
-
-def _repeated(op: Operation, times: int) -> Operation:
-    def spread(v: Vector) -> Vector:
-        return v if len(v) == 1 else tuple(f for f in v for _ in range(times))
-
-    return mapped(op, spread)
-
-
-def _reordered(op: Operation, order: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> Operation:
-    def pick(v: Vector) -> Vector:
-        return v if len(v) == 1 else vector(fractions(np.array([v[i] for i in order], dtype=object)))
-
-    return mapped(op, pick)
-
-
-def _keeps_zero(op: Operation) -> bool:
-    """Whether the operation maps zero to zero, so that zero padding may move before it."""
-    match op:
-        case Affine():
-            return set(op.b) == {ZERO}
-        case Normalise():
-            return False
-        case Clip():
-            return (op.lo is None or op.lo <= 0) and (op.hi is None or op.hi >= 0)
-        case Leaky():
-            return True
-        case _:
-            return False

@@ -19,15 +19,8 @@ from numpy.typing import NDArray
 
 from edgecomp.frontend.evaluate import codes
 from edgecomp.frontend.functions import Affine, Chain, Normalise, Operation, channels_of, compose, perfect_root, picked
-from edgecomp.frontend.requantise import (
-    MAX_SHIFT,
-    PRODUCT_BITS,
-    Form,
-    Record,
-    roundest,
-    shortened,
-    slope,
-)
+from edgecomp.frontend.requantise import MAX_SHIFT, PRODUCT_BITS, Form, Record, roundest, shortened
+from edgecomp.frontend.staircase import slope
 from edgecomp.ir import Add, Ints, Requant, Rounding, Value
 
 Codes = NDArray[np.int64]

@@ -10,7 +10,7 @@
 // exit status: 0 all codes equal (or dumped), 1 some differ, 2 a file is missing, short or malformed.
 //
 // A vector file starts with a line "samples N values V", followed by N * V integers, one sample a line, in the order of
-// the contract. A weight file holds the integers of one constant array, separated by commas.
+// the contract, and a line "end N". A weight file holds the integers of one constant array, separated by commas.
 
 #include "edgecomp_trace.h"
 #include "hls_stream.h"
@@ -82,6 +82,10 @@ inline Vectors read_vectors(const std::string &folder, const std::string &kind, 
         give_up(vectors.path + " does not start with its counts");
     if (vectors.samples < 1 || vectors.values != values)
         give_up(vectors.path + " does not hold samples of " + std::to_string(values) + " values");
+    std::string end = "\nend " + std::to_string(vectors.samples) + "\n";
+    if (text.size() < end.size() + length || text.compare(text.size() - end.size(), end.size(), end) != 0)
+        give_up(vectors.path + " does not close with \"end " + std::to_string(vectors.samples) + "\": it is short or altered");
+    text.resize(text.size() - end.size());
     vectors.codes = integers_of(vectors.path, text.c_str() + length, false);
     if ((long long)vectors.codes.size() != vectors.samples * vectors.values)
         give_up(vectors.path + " states " + std::to_string(vectors.samples * vectors.values) + " codes and holds " +
@@ -211,6 +215,7 @@ class Testbench {
             file << "samples " << outputs[port].samples << " values " << outputs[port].values << '\n';
             for (size_t i = 0; i < outputs[port].codes.size(); i++)
                 file << outputs[port].codes[i] << ((i + 1) % outputs[port].values == 0 ? '\n' : ' ');
+            file << "end " << outputs[port].samples << '\n';
             if (!file.flush())
                 give_up(path + " cannot be written");
         }

@@ -4,7 +4,8 @@
 //   PORTS    one line a port: input|output NAME ELEMENTS BITS SIGNED
 //   CELLS    Verilog models: module NAME (input a, ..., output O); assign O = EXPRESSION of ~ & | ( ); endmodule
 //   NETLIST  one module; one instance a line, CELL name (.pin(net), ..., .O(net)); and assign net = net;
-//   FOLDER   holds inputs_<name>.dat and expected_<name>.dat: "samples N values V", then N * V integers
+//   FOLDER   holds inputs_<name>.dat and expected_<name>.dat: "samples N values V", N * V integers,
+//            "end N"
 // exit status: 0 all codes equal, 1 some differ, 2 a file is missing, short or malformed.
 #include <cctype>
 #include <cstdint>
@@ -120,9 +121,11 @@ static void read_codes(Port &port, const std::string &folder) {
     if (!(file >> samples >> port.samples >> values >> width) || width != port.elements)
         give_up(path + " does not start with its counts");
     long long code;
-    while (file >> code)
+    while (port.codes.size() < port.samples * port.elements && file >> code)
         port.codes.push_back(code);
-    if (!file.eof() || port.codes.size() != port.samples * port.elements || port.samples == 0)
+    std::string end, rest;
+    std::size_t count = 0;
+    if (!(file >> end >> count) || end != "end" || count != port.samples || file >> rest || port.samples == 0)
         give_up(path + " is short or malformed");
 }
 

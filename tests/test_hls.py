@@ -231,8 +231,9 @@ BITES: dict[str, Callable[[Path], object]] = {
 
 def flipped(path: Path) -> None:
     """The last expected code, one off."""
-    rows = path.read_text().split()
-    path.write_text(path.read_text().rstrip()[: -len(rows[-1])] + str(int(rows[-1]) ^ 1) + "\n")
+    *lines, row, end = path.read_text().splitlines()
+    *codes, last = row.split()
+    path.write_text("\n".join([*lines, " ".join([*codes, str(int(last) ^ 1)]), end]) + "\n")
 
 
 @pytest.mark.parametrize("name", BITES)

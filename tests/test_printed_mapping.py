@@ -286,8 +286,8 @@ def test_the_bundle_simulates_itself_and_bites(tmp_path: Path, target: PrintedTa
 def test_iverilog_gives_the_same_classes(tmp_path: Path, target: PrintedTarget, design: Design) -> None:
     """An outside simulator on both the circuit and the mapped netlist."""
     folder = spilled(tmp_path, design, target)
-    inputs = np.loadtxt(folder / "tb_data" / "inputs_x.dat", skiprows=1, dtype=np.int64)
-    expected = np.loadtxt(folder / "tb_data" / "expected_y.dat", skiprows=1, dtype=np.int64)
+    inputs = np.loadtxt(folder / "tb_data" / "inputs_x.dat", skiprows=1, max_rows=200, dtype=np.int64)
+    expected = np.loadtxt(folder / "tb_data" / "expected_y.dat", skiprows=1, max_rows=200, dtype=np.int64)
     words = (inputs << (3 * np.arange(5))).sum(axis=1)
     (folder / "vectors.hex").write_text("\n".join(f"{w:x}" for w in words) + "\n")
     (folder / "bench.v").write_text(

@@ -99,7 +99,8 @@ def _simulate(
 
 
 def _read(path: Path, shape: tuple[int, ...]) -> Codes:
-    codes = np.array(path.read_text().partition("\n")[2].split(), dtype=np.int64)
+    _, *rows, _ = path.read_text().splitlines()
+    codes = np.array(" ".join(rows).split(), dtype=np.int64)
     return codes.reshape(-1, *shape)
 
 

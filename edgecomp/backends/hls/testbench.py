@@ -60,10 +60,10 @@ def _declared(port: Port, options: HlsOptions) -> str:
 
 
 def vector_text(codes: Codes) -> bytes:
-    """The text form of codes (N, ...): a line with the counts, then one sample a line."""
+    """The text form of codes (N, ...): a line with the counts, one sample a line, and a line that closes it."""
     rows = codes.reshape(len(codes), -1)
     lines = [f"samples {rows.shape[0]} values {rows.shape[1]}", *(" ".join(map(str, row)) for row in rows.tolist())]
-    return ("\n".join(lines) + "\n").encode()
+    return ("\n".join([*lines, f"end {len(rows)}"]) + "\n").encode()
 
 
 def vector_files(network: Network, inputs: Mapping[str, Codes], expected: Mapping[str, Codes]) -> Bundle:

@@ -180,6 +180,44 @@ def train(tables: tuple[Path, ...], hidden: str, out: Path | None, missing: str,
 
 
 @cli.command()
+@click.argument("model", type=FOLDER, metavar="MODEL or FOLDER")
+@click.option("--target", default="printed", show_default=True, metavar="NAME", help="What to build for.")
+@click.option("--budget-accuracy", "budgets", default="0.01,0.05", show_default=True, metavar="LOSS[,LOSS...]",
+              help="Accuracy that may be lost on the selection data; a bundle is built for each.")  # fmt: skip
+@click.option("--data", type=FOLDER, metavar="FILE", help="Labelled selection data  [default: train.npz by the model]")
+@click.option("--out", type=FOLDER, metavar="DIR", help="Where all goes  [default: build/MODEL-TARGET-explored]")
+@click.option("--generations", type=click.IntRange(1), default=3000, show_default=True, help="Of the search.")
+@click.option("--population", type=click.IntRange(8), default=200, show_default=True, help="Candidates of each.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="What the search draws from.")
+@click.option("--workers", type=click.IntRange(0, 256), default=0, help="Local processes  [default: the processors]")
+@click.option("--scheduler", metavar="ADDRESS", help="A Dask cluster to score candidates on, in place of processes.")
+@common
+def explore(model: Path, budgets: str, generations: int, population: int, seed: int, **rest: Any) -> None:
+    """Search for smaller, approximate circuits; the last line printed is the folder with the front and its bundles.
+
+    The search goes on from its last checkpoint where it was stopped.
+    """
+    from edgecomp.approx.explore import ExploreRequest
+    from edgecomp.approx.explore import explore as run
+    from edgecomp.approx.search import Plan
+    from edgecomp.report import table
+
+    try:
+        shares = tuple(float(part) for part in budgets.split(","))
+    except ValueError as error:
+        hint = "for instance 0.01,0.05"
+        raise UsageError(f"budgets cannot be {budgets}", where="--budget-accuracy", hint=hint) from error
+    plan = Plan(generations=generations, population=population, seed=seed)
+    found = run(ExploreRequest(model=model, budgets=shares, plan=plan, **rest), _Talk())
+    rows = [["loss at most", "selection accuracy", "cm2 before the full portfolio", "bundle"]]
+    rows += [[f"{budget:g}", f"{point.accuracy:.4f}", f"{point.mapped:.4g}", str(folder)]
+             for budget, point, _, folder in found.chosen]  # fmt: skip
+    said = (f"exact: {found.exact.accuracy:.4f}, {found.exact.foretold:.4g} cm2 foretold; "
+            f"rank correlation of foretold and mapped area {found.rank:.3f}")  # fmt: skip
+    deliver(f"{table(rows)}\n{said}\n\n{found.folder}")
+
+
+@cli.command()
 @click.argument("model", type=FOLDER)
 @click.option("--target", required=True, metavar="NAME", help="A family such as fpga, or a part.")
 @settings_option

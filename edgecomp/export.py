@@ -180,11 +180,45 @@ def _unary(
         case MaxPool() | SumPool():
             return _pool(graph, node, x)
         case ArgMax():
-            return graph.op("ArgMax", x, axis=1, keepdims=1, select_last_index=0)
+            return _arg_max(graph, node, x)
         case Output():
             return _output(graph, node, x)
         case _:
             assert_never(node)
+
+
+def _arg_max(graph: _Graph, node: ArgMax, x: str) -> str:
+    if not node.tree.array.size:
+        return graph.op("ArgMax", x, axis=1, keepdims=1, select_last_index=0)
+    classes = graph.shapes[node.x][0]
+    slots = [_sliced(graph, x, {1: (j, j + 1, 1)}) for j in range(classes)]
+    index = [graph.constant(np.array([[j]])) for j in range(classes)]
+    for a, b, mask in node.tree.array.tolist():
+        later = graph.op("Greater", *(_masked(graph, slots[slot], mask) for slot in (b, a)))
+        slots[a] = graph.op("Where", later, slots[b], slots[a])
+        index[a] = graph.op("Where", later, index[b], index[a])
+    return index[int(node.tree.array[-1, 0])]
+
+
+def _masked(graph: _Graph, x: str, mask: int) -> str:
+    """x & mask: for each run of ones from place l to below place h, Mod(x, 2^h) - Mod(x, 2^l)."""
+    total, place = graph.constant(0), 0
+    while mask >> place not in (0, -1):
+        ones = mask >> place & 1
+        end = place
+        while mask >> end & 1 == ones and mask >> end not in (0, -1):
+            end += 1
+        if ones:
+            total = graph.op("Add", total, graph.op("Sub", _rest(graph, x, end), _rest(graph, x, place)))
+        place = end
+    if mask < 0:
+        total = graph.op("Add", total, graph.op("Sub", x, _rest(graph, x, place)))
+    return graph.op("Add", total, graph.op("Sub", x, x))  # the batch axis, where nothing of x is left
+
+
+def _rest(graph: _Graph, x: str, place: int) -> str:
+    """x modulo 2^place, not negative."""
+    return graph.op("Mod", x, graph.constant(1 << place), fmod=0)
 
 
 def _input(graph: _Graph, node: Input) -> str:

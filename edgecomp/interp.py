@@ -309,6 +309,19 @@ def evaluate(node: Node, xs: list[Codes], values: Mapping[str, Value]) -> Codes:
             assert_never(node)
 
 
+def arg_max(node: ArgMax, x: Codes) -> Codes:
+    """x (N, C) to (N, 1)."""
+    tree = node.tree.array.tolist()
+    if not tree:
+        return np.asarray(np.argmax(x, axis=1, keepdims=True), dtype=np.int64)  # the lowest index among ties
+    slots, index = x.T.copy(), np.repeat(np.arange(x.shape[1])[:, None], len(x), axis=1)
+    for a, b, mask in tree:
+        later = (slots[b] & mask) > (slots[a] & mask)
+        slots[a], index[a] = np.where(later, slots[b], slots[a]), np.where(later, index[b], index[a])
+    found: Codes = index[tree[-1][0]][:, None]
+    return found
+
+
 def pointwise(node: Requant | Step | TableDense | MaxPool | SumPool | ArgMax | Output, x: Codes) -> Codes:
     """Rescaling, tables, pooling and the ends of the network."""
     match node:
@@ -323,9 +336,7 @@ def pointwise(node: Requant | Step | TableDense | MaxPool | SumPool | ArgMax | O
         case SumPool():
             return sum_pool(node, x)
         case ArgMax():
-            return np.asarray(
-                np.argmax(x, axis=1, keepdims=True), dtype=np.int64
-            )  # numpy gives the lowest index among ties
+            return arg_max(node, x)
         case Output():
             return output(node, x)
         case _:

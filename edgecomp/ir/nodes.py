@@ -257,13 +257,22 @@ class SumPool:
     pads: tuple[tuple[int, int], ...]
 
 
+NO_TREE = Ints(np.zeros((0, 3), dtype=np.int64))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArgMax:
-    """The index of the greatest element of x (C,), as shape (1,)."""
+    """The index of the greatest element of x (C,), as shape (1,).
+
+    An approximation may state its comparisons: `tree` (C - 1, 3) has rows (a, b, mask). Slots 0..C-1 hold the elements
+    of x and their indices; a row puts slot b into slot a where (b & mask) > (a & mask) in two's complement, and gives
+    up slot b. The slot that is left holds the class. A mask of -1 compares all bits, a mask of 0 keeps slot a.
+    """
 
     name: str
     x: str
     ties: Ties = Ties.LOWEST
+    tree: Ints = NO_TREE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

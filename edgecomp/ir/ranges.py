@@ -409,12 +409,24 @@ def infer_unary(
             return infer_last(node, x)
 
 
+def check_tree(tree: NDArray[np.int64], classes: int) -> None:
+    """Each comparison is between two slots still held, and one slot is left."""
+    require(tree.ndim == 2 and tree.shape[1] == 3, f"comparisons of shape {tree.shape}; rows of a, b, mask are wanted")
+    held = set(range(classes))
+    for a, b, mask in tree.tolist():
+        require(a != b and {a, b} <= held, f"the comparison of {a} and {b} is not between two slots that are held")
+        require(-(1 << MAX_BITS) <= mask < 1 << MAX_BITS, f"the mask {mask} needs more than 62 bits")
+        held.remove(b)
+    require(len(tree) == 0 or len(held) == 1, f"the comparisons leave {len(held)} slots; one is wanted")
+
+
 def infer_last(node: SumPool | ArgMax | Output, x: Value) -> Value:
     match node:
         case SumPool():
             return infer_sum_pool(node, x)
         case ArgMax():
             require(len(x.shape) == 1, f"argmax over a value of shape {x.shape}")
+            check_tree(node.tree.array, x.shape[0])
             return value((1,), objects([0]), objects([x.shape[0] - 1]))
         case Output():
             return infer_output(node, x)

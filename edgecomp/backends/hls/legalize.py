@@ -7,7 +7,7 @@ import numpy as np
 from edgecomp.backends.hls.options import HlsOptions, Io, Strategy
 from edgecomp.backends.hls.windows import stuffed
 from edgecomp.errors import InexpressibleError, Problem, UsageError, raise_all
-from edgecomp.ir import Conv, Dense, Network, operands
+from edgecomp.ir import ArgMax, Conv, Dense, Network, operands
 from edgecomp.project import nearest
 
 
@@ -17,7 +17,10 @@ def check(network: Network, options: HlsOptions) -> tuple[Problem, ...]:
     if problems:
         return problems
     _check_reuse(network, options)
-    return _stream_problems(network) if options.io is Io.STREAM else ()
+    hint = "build it for printed, or leave the comparisons exact"
+    trees = tuple(Problem(what="approximate comparisons have no HLS kernel", where=node.name, hint=hint)
+                  for node in network.nodes if isinstance(node, ArgMax) and node.tree.array.size)  # fmt: skip
+    return trees + (_stream_problems(network) if options.io is Io.STREAM else ())
 
 
 def legalize(network: Network, options: HlsOptions) -> Network:

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from edgecomp.backends.printed.forms import Decision, Form
-from edgecomp.backends.printed.gates import TRUE, Gates
+from edgecomp.backends.printed.gates import FALSE, TRUE, Gates
 from edgecomp.backends.printed.sums import Sum, Word, combine, to_word, weight
-from edgecomp.backends.printed.words import at_least, winner
+from edgecomp.backends.printed.words import at_least, choose, extended, fixed, less, winner
 from edgecomp.ir.ranges import bits_of
 
 
@@ -17,6 +17,31 @@ def classify(gates: Gates, logits: Sequence[Sum], form: Form) -> Word:
     if form.decision is Decision.DIFFERENCES or len(logits) == 2:
         return _by_differences(gates, logits)
     return winner(gates, [to_word(gates, logit) for logit in (centre(logits) if form.centred else logits)])
+
+
+def decide(gates: Gates, logits: Sequence[Word], tree: Sequence[Sequence[int]]) -> Word:
+    """The index that stated comparisons (a, b, mask) leave; see `ArgMax.tree`."""
+    slots = {j: (logit, fixed(j)) for j, logit in enumerate(logits)}
+    for number, (a, b, mask) in enumerate(tree, 1):
+        (left, index), (right, other) = slots[a], slots.pop(b)
+        later = less(gates, *_masked(left, right, mask))
+        kept = left if number == len(tree) else choose(gates, later, left, right)
+        slots[a] = (kept, choose(gates, later, index, other))
+    return slots[tree[-1][0]][1]
+
+
+def _masked(a: Word, b: Word, mask: int) -> tuple[Word, Word]:
+    """The wires of both words that the mask picks; every place from the sign bit's up is the sign."""
+    width = bits_of(min(a.lo, b.lo, -1), max(a.hi, b.hi))
+    places = [k for k in range(width - 1) if mask >> k & 1] + [width - 1] * bool(mask >> (width - 1))
+    signed = mask < 0
+    found = []
+    for word in (a, b):
+        wires = extended(word, width)
+        bits = tuple(wires[k] for k in places) or (FALSE,)
+        half = 1 << (len(bits) - 1)
+        found.append(Word(bits=bits, signed=signed, lo=-half if signed else 0, hi=half - 1 if signed else 2 * half - 1))
+    return found[0], found[1]
 
 
 def centre(logits: Sequence[Sum]) -> list[Sum]:

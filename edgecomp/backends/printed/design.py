@@ -56,7 +56,8 @@ class Design:
 
 def forms_of(network: Network) -> tuple[Form, ...]:
     """The forms worth trying, those that give the same circuit left out."""
-    sizes = [network.values()[node.x].size for node in network.nodes if isinstance(node, ArgMax)]
+    sizes = [network.values()[node.x].size for node in network.nodes
+             if isinstance(node, ArgMax) and not node.tree.array.size]  # fmt: skip
     if not sizes or max(sizes) <= 2:
         return (Form(),)
     forms = [Form(), Form(centred=False)]

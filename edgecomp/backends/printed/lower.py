@@ -11,7 +11,7 @@ from typing import Any, assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecomp.backends.printed.argmax import classify
+from edgecomp.backends.printed.argmax import classify, decide
 from edgecomp.backends.printed.forms import Form
 from edgecomp.backends.printed.gates import Circuit, Gates, Port
 from edgecomp.backends.printed.sums import Sum, Word, combine, constant, of_word, to_word
@@ -148,7 +148,9 @@ class Lowering:
             case MaxPool():
                 return self.pool(node)
             case ArgMax():
-                return array([of_word(classify(self.gates, list(x), self.form))], (1,))
+                tree = node.tree.array.tolist()
+                found = decide(self.gates, [self.word(s) for s in x], tree) if tree else None
+                return array([of_word(found or classify(self.gates, list(x), self.form))], (1,))
             case _:
                 assert_never(node)
 

@@ -1,0 +1,1 @@
+"""Approximations of classifiers: declared, measured on selection data, and searched for."""

@@ -1,0 +1,305 @@
+"""Approximate classifiers: genes, kernel, network, ONNX and gates agree; the search resumes; explore end to end."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from edgecomp import golden, interp
+from edgecomp.approx import executor, explore
+from edgecomp.approx.declare import declare
+from edgecomp.approx.genes import MAX_LOW, Exact, Genes, read_classifier, to_network, tournament
+from edgecomp.approx.masks import PRICES, trained_masks
+from edgecomp.approx.search import Front, Plan, Variation, front_of, search, survivors
+from edgecomp.backends.printed.forms import Form
+from edgecomp.backends.printed.lower import to_circuit
+from edgecomp.cli import main
+from edgecomp.errors import DataError, InexpressibleError, ToolError
+from edgecomp.export import to_onnx
+from edgecomp.ir import ArgMax, Dense, Input, Ints, Network, Output, Requant, Rounding
+from tests.test_printed_gates import execute
+
+Codes = NDArray[np.int64]
+EXAMPLE = Path(__file__).parent.parent / "examples" / "printed"
+
+
+def perceptron(seed: int, hidden: tuple[int, ...] = (3,), classes: int = 3, weights: int = 5) -> Network:
+    """A random network; multipliers and addends of its activations are folded into its genes."""
+    rng = np.random.default_rng(seed)
+    nodes: list[object] = [Input(name="x", shape=(4,), lo=0, hi=7)]
+    x, width = "x", 4
+    for number, size in enumerate(hidden):
+        weight = Ints(rng.integers(-weights, weights + 1, (size, width)))
+        nodes.append(Dense(name=f"d{number}", x=x, weight=weight, bias=Ints(rng.integers(-9, 9, size))))
+        nodes.append(Requant(name=f"r{number}", x=f"d{number}", multiplier=Ints([int(rng.integers(1, 4))]),
+                             addend=Ints(rng.integers(-3, 4, size)), shift=int(rng.integers(0, 4)), lo=Ints([0]),
+                             hi=Ints([15])))  # fmt: skip
+        x, width = f"r{number}", size
+    weight = Ints(rng.integers(-weights, weights + 1, (classes, width)))
+    nodes += [Dense(name="last", x=x, weight=weight, bias=Ints(rng.integers(-9, 9, classes))),
+              ArgMax(name="a", x="last"), Output(name="y", x="a")]  # fmt: skip
+    return Network(nodes=tuple(nodes))  # type: ignore[arg-type]
+
+
+def rows(seed: int, count: int = 300) -> Codes:
+    return np.random.default_rng(seed).integers(0, 8, (count, 4))
+
+
+def scrambled(exact: Exact, seed: int, changes: int = 30) -> Genes:
+    variation, rng = Variation(space=exact.space, plan=Plan()), np.random.default_rng(seed)
+    genes = exact.starts[seed % len(exact.starts)][None]
+    for _ in range(changes):
+        genes = variation.mutate(genes, rng)
+    found: Genes = genes[0]
+    return found
+
+
+def classes_of(network: Network, x: Codes) -> Codes:
+    return interp.outputs(network, {"x": x})["y"].reshape(-1)
+
+
+@given(st.integers(0, 10**6), st.sampled_from([(3,), (4, 3), (2, 2, 2)]), st.integers(2, 5))
+@settings(max_examples=25, derandomize=True, deadline=None)
+def test_exact_genes_are_the_network(seed: int, hidden: tuple[int, ...], classes: int) -> None:
+    network, x = perceptron(seed, hidden, classes), rows(seed)
+    exact = read_classifier(network)
+    expected = classes_of(network, x)
+    task = executor.task_of(exact.space, x, expected)
+    assert (task.scores(exact.starts)[:, 0] == 0).all()
+    for genes in exact.starts:
+        np.testing.assert_array_equal(classes_of(to_network(exact, genes), x), expected)
+
+
+@given(st.integers(0, 10**6), st.sampled_from([(3,), (3, 2)]), st.integers(2, 6))
+@settings(max_examples=25, derandomize=True, deadline=None)
+def test_approximate_genes_agree_everywhere(seed: int, hidden: tuple[int, ...], classes: int) -> None:
+    """Kernel, interpreter, ONNX Runtime and gates on the approximated network, after many changes of every kind."""
+    exact, x = read_classifier(perceptron(seed, hidden, classes)), rows(seed + 1)
+    genes = scrambled(exact, seed)
+    network = to_network(exact, genes)
+    assert network.problems() == ()
+    expected = classes_of(network, x)
+    assert executor.task_of(exact.space, x, expected).scores(genes[None])[0, 0] == 0
+    assert executor.task_of(exact.space, x, (expected + 1) % classes).scores(genes[None])[0, 0] == 1
+    np.testing.assert_array_equal(golden.run_onnxruntime(to_onnx(network), {"x": x})["y"].reshape(-1), expected)
+    np.testing.assert_array_equal(execute(to_circuit(network, Form()), {"x": x})["y"].reshape(-1), expected)
+
+
+def test_mutations_reach_every_kind_of_gene() -> None:
+    exact = read_classifier(perceptron(1))
+    genes = np.stack([scrambled(exact, seed, 60) for seed in range(12)])
+    for parts in exact.space.parts():
+        for name, part in parts.items():
+            if not (parts is exact.space.parts()[-1] and name == "top"):
+                changed = (part.of(genes) != part.of(exact.starts[0])).any()
+                assert changed or name == "top"
+    assert (exact.space.low.of(genes) > 0).any()
+
+
+def test_what_is_left_out_makes_the_foretold_area_smaller() -> None:
+    exact, x = read_classifier(perceptron(3)), rows(0)
+    task = executor.task_of(exact.space, x, np.zeros(300, dtype=np.int64))
+    whole = exact.starts[0]
+    price = task.scores(whole[None])[0, 1]
+    parts = exact.space.parts()
+    for name, value in (("mask", 6), ("used", 6), ("digit", 0)):
+        less = whole.copy()
+        parts[0][name].of(less)[...] = value if name == "digit" else parts[0][name].of(less) & value
+        assert task.scores(less[None])[0, 1] < price
+    nothing = whole.copy()
+    exact.space.low.of(nothing)[...] = MAX_LOW
+    assert task.scores(nothing[None])[0, 1] == 0
+    assert classes_of(to_network(exact, nothing), x).max() == 0
+
+
+def test_comparisons_come_in_a_tournament() -> None:
+    assert tournament(5) == [(0, 1), (2, 3), (0, 2), (0, 4)]
+
+
+REFUSED = {
+    "no perceptron": (lambda n: n[:1] + n[-2:], "the class does not come straight from a Dense layer"),
+    "signed inputs": (lambda n: (Input(name="x", shape=(4,), lo=-8, hi=7), *n[1:]), "are not all of an unsigned width"),
+    "another rounding": (lambda n: (*n[:2], Requant(name="r0", x="d0", multiplier=Ints([1]), addend=Ints([0]), shift=1,
+                                    lo=Ints([0]), hi=Ints([15]), rounding=Rounding.HALF_EVEN), *n[3:]),
+                         "no floored ReLU"),
+    "odd bounds": (lambda n: (*n[:2], Requant(name="r0", x="d0", multiplier=Ints([9]), addend=Ints([200]), shift=0,
+                              lo=Ints([0]), hi=Ints([12])), *n[3:]), "not all of one unsigned width"),
+    "logits": (lambda n: (*n[:-2], Output(name="y", x="last")), "does not end in an exact choice of the class"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_no_perceptron_is_refused(name: str) -> None:
+    change, what = REFUSED[name]
+    nodes = change(perceptron(1).nodes)  # type: ignore[no-untyped-call]
+    if name == "no perceptron":
+        nodes = (nodes[0], ArgMax(name="a", x="x"), nodes[2])
+    with pytest.raises(InexpressibleError, match=what):
+        read_classifier(Network(nodes=nodes))
+
+
+def test_survivors_and_front() -> None:
+    scores = np.array([[0.1, 9.0], [0.1, 8.0], [0.2, 5.0], [0.3, 6.0], [0.9, 1.0]])
+    assert sorted(survivors(scores, 0.5, 2).tolist()) == [1, 2]
+    assert sorted(survivors(scores, 0.5, 5).tolist()) == [0, 1, 2, 3, 4]
+    front = front_of(np.arange(5, dtype=np.int32)[:, None], scores)
+    assert front.genes[:, 0].tolist() == [1, 2, 4]
+
+
+def problem() -> tuple[Exact, executor.Task]:
+    exact, x = read_classifier(perceptron(5)), rows(7)
+    return exact, executor.task_of(exact.space, x, classes_of(perceptron(5), x))
+
+
+class StopError(Exception):
+    pass
+
+
+def test_a_stopped_search_goes_on_to_the_same_front(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgecomp.approx.search.CHECKPOINT_GENERATIONS", 5)
+    exact, task = problem()
+    plan = Plan(generations=23, population=24, slack=0.3)
+
+    def stop(generation: int, front: Front) -> None:
+        if generation == 13:
+            raise StopError
+
+    seen: list[int] = []
+    whole = search(exact.space, exact.starts, task, plan)
+    with pytest.raises(StopError):
+        search(exact.space, exact.starts, task, plan, checkpoint=tmp_path / "c.npz", progress=stop)
+    again = search(exact.space, exact.starts, task, plan, checkpoint=tmp_path / "c.npz",
+                   progress=lambda generation, _: seen.append(generation))  # fmt: skip
+    assert seen[0] == 11
+    np.testing.assert_array_equal(again.genes, whole.genes)
+    assert whole.scores[:, 1].min() < task.scores(exact.starts)[:, 1].min()
+    other = search(exact.space, exact.starts, task, Plan(generations=3, population=24, seed=1),
+                   checkpoint=tmp_path / "c.npz", progress=lambda generation, _: seen.append(generation))  # fmt: skip
+    assert seen[-3:] == [1, 2, 3]  # the checkpoint is another search's
+    assert len(other.scores)
+    (tmp_path / "c.npz").write_bytes(b"no archive")
+    with pytest.raises(DataError, match="checkpoint cannot be read"):
+        search(exact.space, exact.starts, task, plan, checkpoint=tmp_path / "c.npz")
+
+
+def test_local_processes_score_alike() -> None:
+    exact, task = problem()
+    genes = np.stack([scrambled(exact, seed) for seed in range(7)])
+    with executor.local(task, 2) as pool:
+        np.testing.assert_array_equal(pool.scores(genes), task.scores(genes))
+
+
+def test_a_cluster_that_loses_a_worker_scores_alike() -> None:
+    from distributed import LocalCluster
+
+    exact, task = problem()
+    genes = np.stack([scrambled(exact, seed) for seed in range(9)])
+    cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)  # type: ignore[no-untyped-call]
+    with cluster, executor.dask(task, cluster.scheduler_address) as pool:
+        np.testing.assert_array_equal(pool.scores(genes), task.scores(genes))
+        os.kill(next(iter(cluster.workers.values())).pid, signal.SIGKILL)
+        for _ in range(3):
+            np.testing.assert_array_equal(pool.scores(genes), task.scores(genes))
+
+
+def test_a_cluster_that_is_not_there() -> None:
+    _, task = problem()
+    with pytest.raises(ToolError, match="no Dask scheduler answers"), executor.dask(task, "nowhere:1"):
+        pass
+
+
+def test_masks_trained_by_gradients_leave_bits_out() -> None:
+    network, x = perceptron(5), rows(7)
+    exact = read_classifier(network)
+    y = classes_of(network, x)
+    masks = trained_masks(exact, x, y, seed=0)
+    assert masks.shape == (len(PRICES), exact.space.size)
+    scores = executor.task_of(exact.space, x, y).scores(masks)
+    assert scores[-1, 1] <= scores[0, 1] < executor.task_of(exact.space, x, y).scores(exact.starts)[:, 1].max()
+    np.testing.assert_array_equal(masks, trained_masks(exact, x, y, seed=0))
+    counts = declare(exact.space, exact.starts, masks[-1])
+    assert counts["summand_bits_dropped"] != 0
+    assert counts["coefficients_changed"] == 0
+
+
+def test_declared_changes_are_counted() -> None:
+    exact = read_classifier(perceptron(3))
+    assert set(declare(exact.space, exact.starts, exact.starts[0]).values()) - {0} == {
+        declare(exact.space, exact.starts, exact.starts[0])["summands"]
+    }
+    genes = exact.starts[0].copy()
+    exact.space.parts()[0]["const"].of(genes)[1] += 1
+    exact.space.parts()[0]["used"].of(genes)[0] = 6
+    exact.space.low.of(genes)[:] = [1, MAX_LOW]
+    counts = declare(exact.space, exact.starts, genes)
+    assert (counts["constants_changed"], counts["input_bits_dropped"]) == (1, 1)
+    assert (counts["comparisons_coarser"], counts["comparisons_removed"]) == (1, 1)
+
+
+def test_ranks() -> None:
+    assert explore.spearman(np.array([1.0, 2, 3]), np.array([5.0, 6, 9])) == pytest.approx(1)
+    assert explore.spearman(np.array([1.0, 2, 3]), np.array([9.0, 6, 5])) == pytest.approx(-1)
+    assert explore.spearman(np.array([1.0, 1, 3]), np.array([2.0, 2, 2])) == 1.0
+
+
+@pytest.fixture(scope="module")
+def explored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("explored") / "out"
+    command = ["explore", str(EXAMPLE), "--out", str(out), "--generations", "40", "--population", "40"]
+    assert main([*command, "--budget-accuracy", "0.02"]) == 0
+    return out
+
+
+def test_explore_writes_the_front_and_bundles(explored: Path) -> None:
+    summary = json.loads((explored / "explore.json").read_text())
+    table = (explored / "front.csv").read_text().splitlines()
+    assert table[0] == "accuracy,foretold_cm2,mapped_cm2,budget"
+    assert len(table) == len(summary["front"]) + 1
+    assert (explored / "front.png").read_bytes()[:4] == b"\x89PNG"
+    (chosen,) = summary["chosen"]
+    assert 0 <= chosen["loss"] <= 0.02 + 1e-9 or chosen["loss"] < 0
+    assert chosen["mapped_cm2"] < summary["exact"]["foretold_cm2"]
+    assert summary["rank_correlation"] > 0.8
+    report = json.loads((explored / "budget-0.02" / "report.json").read_text())
+    assert {row["differences"]["value"] for row in report["golden"]} == {0}
+    assert report["totals"]["area"]["value"] <= chosen["mapped_cm2"] + 1e-9
+    assert main(["verify", str(explored / "budget-0.02")]) == 0
+
+
+def test_an_explored_folder_is_explored_again(explored: Path, tmp_path: Path) -> None:
+    """The finished search is read from its checkpoint; the same bytes come out."""
+    copy = shutil.copytree(explored, tmp_path / "copy")
+    command = ["explore", str(EXAMPLE), "--out", str(copy), "--generations", "40", "--population", "40"]
+    assert main([*command, "--budget-accuracy", "0.02"]) == 0
+    for name in ("front.csv", "front.png", "explore.json", "budget-0.02/manifest.json"):
+        assert (copy / name).read_bytes() == (explored / name).read_bytes(), name
+
+
+def test_what_explore_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = str(shutil.copy(EXAMPLE / "model.onnx", tmp_path / "model.onnx"))
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "thesis.txt").write_text("mine")
+    unlabelled = tmp_path / "x.npz"
+    np.savez(unlabelled, x=np.zeros((3, 10), dtype=np.float32))
+    cases = [
+        ([str(EXAMPLE), "--out", str(full)], "holds something else", 2),
+        ([str(EXAMPLE), "--budget-accuracy", "two"], "budgets cannot be two", 2),
+        ([str(EXAMPLE), "--budget-accuracy", "1.5"], "budgets are shares", 2),
+        ([str(EXAMPLE), "--target", "fpga"], "no exploration for fpga", 2),
+        ([model, "--out", str(tmp_path / "a")], "needs labelled selection data", 2),
+        ([model, "--out", str(tmp_path / "b"), "--data", str(unlabelled)], "holds no classes y", 2),
+        ([str(EXAMPLE), "--out", str(tmp_path / "c"), "--data", str(EXAMPLE / "data.npz")], "cannot select", 2),
+    ]
+    for arguments, what, code in cases:
+        assert main(["explore", *arguments]) == code, arguments
+        assert what in capsys.readouterr().err

@@ -36,6 +36,7 @@ class Finding:
     problem: Problem | None = None
 
 
+USED_FOR = {None: "everything", "train": "training and export", "explore": "searching for smaller circuits"}
 TOOLS = (
     Tool(
         name="g++",
@@ -60,8 +61,8 @@ TOOLS = (
 
 
 def examine() -> tuple[Finding, ...]:
-    """Every tool, then every package that edgecomp or its extra `train` asks for."""
-    return (*(_tool(tool) for tool in TOOLS), *_packages())
+    """Every tool, then every package that edgecomp or its extras ask for."""
+    return (*(_tool(tool) for tool in TOOLS), _abc(), *_packages())
 
 
 def version_of(name: str) -> str:
@@ -81,12 +82,26 @@ def _tool(tool: Tool) -> Finding:
     return Finding(name=tool.name, version=version, used_for=tool.used_for, required=tool.required, problem=problem)
 
 
+def _abc() -> Finding:
+    """The mapper of printed circuits, on the PATH or in the package pyosys."""
+    from edgecomp.backends.printed.mapping import abc_program
+
+    problem, version = None, "missing"
+    try:
+        program = abc_program()
+        version = f"{tools.version(program, ('-q', 'version'))} at {program}"
+    except ToolError as error:
+        problem = error.problems[0]
+    return Finding(name="yosys-abc", version=version, used_for="mapping and proof of printed circuits", required=False,
+                   problem=problem)  # fmt: skip
+
+
 def _packages() -> list[Finding]:
     findings = []
     for requirement in metadata.requires("edgecomp") or []:
         parts = _REQUIREMENT.fullmatch(requirement)
         assert parts, f"edgecomp asks for {requirement!r}"
-        if parts["extra"] in (None, "train"):
+        if parts["extra"] in USED_FOR:
             findings.append(_package(parts["name"], parts["wanted"], parts["extra"]))
     return findings
 
@@ -101,5 +116,5 @@ def _package(name: str, wanted: str, extra: str | None) -> Finding:
         what = "is missing" if version == "missing" else f"has version {version}, tested with {wanted[2:]}"
         source = f"'.[{extra}]'" if extra else "."
         problem = Problem(what=what, where=name, hint=f"in a checkout of edgecomp: pip install {source}")
-    used_for = f"training and export (extra {extra})" if extra else "everything"
+    used_for = USED_FOR[extra] + (f" (extra {extra})" if extra else "")
     return Finding(name=name, version=version, used_for=used_for, required=extra is None, problem=problem)

@@ -267,6 +267,8 @@ def test_explore_writes_the_front_and_bundles(explored: Path) -> None:
     assert (explored / "front.png").read_bytes()[:4] == b"\x89PNG"
     (chosen,) = summary["chosen"]
     assert 0 <= chosen["loss"] <= 0.02 + 1e-9 or chosen["loss"] < 0
+    assert chosen["approximations"]["classes_changed"] >= chosen["loss"] - 1e-9
+    assert chosen["approximations"]["summand_bits_dropped"] > 0
     assert chosen["mapped_cm2"] < summary["exact"]["foretold_cm2"]
     assert summary["rank_correlation"] > 0.8
     report = json.loads((explored / "budget-0.02" / "report.json").read_text())

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecomp import interp
 from edgecomp.approx.declare import declare
 from edgecomp.approx.executor import dask, local, task_of
 from edgecomp.approx.genes import Exact, Genes, read_classifier, to_network
@@ -98,7 +99,9 @@ def explore(request: ExploreRequest, progress: Progress) -> Explored:
     points, picks = _choose(points, start, request.budgets, exact, library, progress)
     chosen = []
     for budget, pick in picks:
-        folder, said = out / f"budget-{budget:g}", declare(exact.space, exact.starts, points[pick].genes)
+        folder = out / f"budget-{budget:g}"
+        said = {**declare(exact.space, exact.starts, points[pick].genes),
+                "classes_changed": _changed(network, to_network(exact, points[pick].genes), codes)}  # fmt: skip
         model = out / f"budget-{budget:g}.onnx"
         _write(model, to_onnx(to_network(exact, points[pick].genes)).SerializeToString(deterministic=True))
         build(BuildRequest(model=model, target=request.target, flow=None, out=folder, data=project.data, settings={}),
@@ -109,6 +112,13 @@ def explore(request: ExploreRequest, progress: Progress) -> Explored:
     for name, content in front_files(found).items():
         _write(out / name, content)
     return found
+
+
+def _changed(exact: Network, other: Network, codes: NDArray[np.int64]) -> float:
+    """The share of rows of codes (N, features) to which two networks give unlike classes."""
+    inputs = {node.name: codes.reshape(-1, *node.shape) for node in exact.inputs}
+    end = exact.outputs[0].name
+    return float((interp.outputs(exact, inputs)[end] != interp.outputs(other, inputs)[end]).mean())
 
 
 def _searched(

@@ -29,6 +29,7 @@ from edgecomp.ir import ArgMax, Dense, Input, Ints, Network, Output, Requant, Ro
 from tests.test_printed_gates import execute
 
 Codes = NDArray[np.int64]
+BALANCED = 14  # a seed whose network gives no class to most rows
 EXAMPLE = Path(__file__).parent.parent / "examples" / "printed"
 
 
@@ -156,8 +157,8 @@ def test_survivors_and_front() -> None:
 
 
 def problem() -> tuple[Exact, executor.Task]:
-    exact, x = read_classifier(perceptron(5)), rows(7)
-    return exact, executor.task_of(exact.space, x, classes_of(perceptron(5), x))
+    exact, x = read_classifier(perceptron(BALANCED)), rows(7)
+    return exact, executor.task_of(exact.space, x, classes_of(perceptron(BALANCED), x))
 
 
 class StopError(Exception):
@@ -218,13 +219,13 @@ def test_a_cluster_that_is_not_there() -> None:
 
 
 def test_masks_trained_by_gradients_leave_bits_out() -> None:
-    network, x = perceptron(5), rows(7)
+    network, x = perceptron(BALANCED), rows(7)
     exact = read_classifier(network)
     y = classes_of(network, x)
     masks = trained_masks(exact, x, y, seed=0)
     assert masks.shape == (len(PRICES), exact.space.size)
     scores = executor.task_of(exact.space, x, y).scores(masks)
-    assert scores[-1, 1] <= scores[0, 1] < executor.task_of(exact.space, x, y).scores(exact.starts)[:, 1].max()
+    assert scores[-1, 1] < scores[0, 1] < executor.task_of(exact.space, x, y).scores(exact.starts)[:, 1].max()
     np.testing.assert_array_equal(masks, trained_masks(exact, x, y, seed=0))
     counts = declare(exact.space, exact.starts, masks[-1])
     assert counts["summand_bits_dropped"] != 0

@@ -23,7 +23,7 @@ from edgecomp.approx.search import Front, Plan, Variation, front_of, search, sur
 from edgecomp.backends.printed.forms import Form
 from edgecomp.backends.printed.lower import to_circuit
 from edgecomp.cli import main
-from edgecomp.errors import DataError, InexpressibleError, ToolError
+from edgecomp.errors import DataError, InexpressibleError, MismatchError, ToolError
 from edgecomp.export import to_onnx
 from edgecomp.ir import ArgMax, Dense, Input, Ints, Network, Output, Requant, Rounding
 from tests.test_printed_gates import execute
@@ -134,6 +134,8 @@ REFUSED = {
                          "no floored ReLU"),
     "odd bounds": (lambda n: (*n[:2], Requant(name="r0", x="d0", multiplier=Ints([9]), addend=Ints([200]), shift=0,
                               lo=Ints([0]), hi=Ints([12])), *n[3:]), "not all of one unsigned width"),
+    "wide sums": (lambda n: (n[0], Dense(name="d0", x="x", weight=Ints(np.full((3, 4), 1 << 22)), bias=Ints([0])),
+                             *n[2:]), "layer 1 may need more than 30 bits"),
     "logits": (lambda n: (*n[:-2], Output(name="y", x="last")), "does not end in an exact choice of the class"),
 }  # fmt: skip
 
@@ -146,6 +148,15 @@ def test_what_is_no_perceptron_is_refused(name: str) -> None:
         nodes = (nodes[0], ArgMax(name="a", x="x"), nodes[2])
     with pytest.raises(InexpressibleError, match=what):
         read_classifier(Network(nodes=nodes))
+
+
+def test_a_wrong_count_is_found() -> None:
+    exact, task = problem()
+    x = task.x.T.astype(np.int64)
+    point = explore.Point(accuracy=1.0, foretold=1.0, genes=exact.starts[0])
+    explore._verify(point, exact, x, task.y.astype(np.int64))
+    with pytest.raises(MismatchError, match="the search counted an accuracy of 1"):
+        explore._verify(point, exact, x, (task.y.astype(np.int64) + 1) % 3)
 
 
 def test_survivors_and_front() -> None:

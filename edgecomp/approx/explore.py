@@ -26,7 +26,7 @@ from edgecomp.backends.printed.options import Effort, PrintedOptions
 from edgecomp.build import BuildRequest, build, read_model
 from edgecomp.contract import quantise_input
 from edgecomp.data import check_targets, load_data
-from edgecomp.errors import DataError, DiskError, UsageError
+from edgecomp.errors import DataError, DiskError, MismatchError, UsageError
 from edgecomp.export import to_onnx
 from edgecomp.flows import Progress
 from edgecomp.ir import Network
@@ -100,6 +100,7 @@ def explore(request: ExploreRequest, progress: Progress) -> Explored:
     chosen = []
     for budget, pick in picks:
         folder = out / f"budget-{budget:g}"
+        _verify(points[pick], exact, codes, y)
         said = {**declare(exact.space, exact.starts, points[pick].genes),
                 "classes_changed": _changed(network, to_network(exact, points[pick].genes), codes)}  # fmt: skip
         model = out / f"budget-{budget:g}.onnx"
@@ -112,6 +113,17 @@ def explore(request: ExploreRequest, progress: Progress) -> Explored:
     for name, content in front_files(found).items():
         _write(out / name, content)
     return found
+
+
+def _verify(point: Point, exact: Exact, codes: NDArray[np.int64], y: NDArray[np.int64]) -> None:
+    """MismatchError unless the interpreter finds the accuracy that the search counted."""
+    network = to_network(exact, point.genes)
+    inputs = {node.name: codes.reshape(-1, *node.shape) for node in network.inputs}
+    right = (interp.outputs(network, inputs)[exact.name].reshape(-1) == y).mean()
+    if abs(right - point.accuracy) > 1e-9:
+        what = f"the search counted an accuracy of {point.accuracy:.6f}, the network has {right:.6f}"
+        hint = "this is a fault of edgecomp: please report it with the model"
+        raise MismatchError(what, where="explore", hint=hint)
 
 
 def _changed(exact: Network, other: Network, codes: NDArray[np.int64]) -> float:

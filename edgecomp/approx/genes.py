@@ -20,6 +20,8 @@ from edgecomp.ir import ArgMax, Dense, Input, Ints, Network, Node, Output, Requa
 
 Genes = NDArray[np.int32]
 
+SUM_BITS = 30  # the compiled scores count in 32 bits
+MAX_CONST = 1 << (SUM_BITS - 2)
 MAX_LOW = 31  # a comparison that leaves out so many bits is none
 HINT = "explore takes multi-layer perceptrons as `edgecomp train` makes them"
 
@@ -34,6 +36,11 @@ class Layer:
     slots: int
     shift: int
     top: int
+
+    @property
+    def places(self) -> int:
+        """The most a digit can be so that no sum of all summands needs more than SUM_BITS bits."""
+        return SUM_BITS - 1 - self.bits - (self.inputs * self.slots + 1).bit_length()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +144,9 @@ def read_classifier(network: Network) -> Exact:
         outputs, inputs = each.weight.shape
         layers.append(Layer(inputs=inputs, outputs=outputs, bits=each.bits, slots=count, shift=each.shift,
                             top=each.top))  # fmt: skip
+        place = max(len(f"{abs(int(w)):b}") for w in [*each.weight.flat, 1])
+        if place + 1 > layers[-1].places or abs(each.const).max() >= MAX_CONST:
+            raise _refused(name, f"sums of layer {len(layers)} may need more than {SUM_BITS} bits")
     space = Space(layers=tuple(layers))
     rows = [genes_of(space, plain), genes_of(space, spared)]
     return Exact(space=space, head=head, name=name, starts=np.stack(rows))

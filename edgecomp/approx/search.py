@@ -18,11 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecomp.approx.executor import Executor
-from edgecomp.approx.genes import MAX_LOW, Genes, Layer, Part, Space
+from edgecomp.approx.genes import MAX_CONST, MAX_LOW, Genes, Layer, Part, Space
 from edgecomp.errors import DataError, DiskError
 
 CHECKPOINT_GENERATIONS = 50
-MAX_DIGIT = 16  # a weight's digit is at most 2^15
 
 Parts = Mapping[str, Part]
 
@@ -167,7 +166,9 @@ class Variation:
         elif kind < 0.65:
             self._weight(row, layer, parts, rng)
         elif kind < 0.83:  # a constant, by a step of any size
-            row[_any(parts["const"], rng)] += int(rng.integers(-1, 2)) << int(rng.integers(0, layer.bits + 5))
+            place = _any(parts["const"], rng)
+            moved = int(row[place]) + (int(rng.integers(-1, 2)) << int(rng.integers(0, layer.bits + 5)))
+            row[place] = min(max(moved, -MAX_CONST), MAX_CONST)
         elif kind < 0.91:
             row[_any(parts["used"], rng)] ^= 1 << int(rng.integers(layer.bits))
         elif layer.top and kind < 0.96:
@@ -191,7 +192,7 @@ class Variation:
         elif rng.random() < 0.15:
             row[place] = -digit
         else:
-            moved = min(max(abs(digit) + int(rng.choice([-1, 1])), 1), MAX_DIGIT)
+            moved = min(max(abs(digit) + int(rng.choice([-1, 1])), 1), layer.places)
             row[place] = moved if digit > 0 else -moved
 
 

@@ -6,6 +6,9 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -198,9 +201,11 @@ def test_a_stopped_search_goes_on_to_the_same_front(tmp_path: Path, monkeypatch:
                    checkpoint=tmp_path / "c.npz", progress=lambda generation, _: seen.append(generation))  # fmt: skip
     assert seen[-3:] == [1, 2, 3]  # the checkpoint is another search's
     assert len(other.scores)
-    (tmp_path / "c.npz").write_bytes(b"no archive")
-    with pytest.raises(DataError, match="checkpoint cannot be read"):
-        search(exact.space, exact.starts, task, plan, checkpoint=tmp_path / "c.npz")
+    whole_file = (tmp_path / "c.npz").read_bytes()
+    for damaged in (b"no archive", whole_file[: len(whole_file) // 2], whole_file[:60] + b"12345" + whole_file[65:]):
+        (tmp_path / "c.npz").write_bytes(damaged)
+        with pytest.raises(DataError, match="checkpoint cannot be read"):
+            search(exact.space, exact.starts, task, plan, checkpoint=tmp_path / "c.npz")
 
 
 def test_local_processes_score_alike() -> None:
@@ -296,6 +301,30 @@ def test_an_explored_folder_is_explored_again(explored: Path, tmp_path: Path) ->
     assert main([*command, "--budget-accuracy", "0.02"]) == 0
     for name in ("front.csv", "front.png", "explore.json", "budget-0.02/manifest.json"):
         assert (copy / name).read_bytes() == (explored / name).read_bytes(), name
+
+
+def test_an_interrupted_exploration_goes_on(tmp_path: Path) -> None:
+    """SIGINT to the whole process group, as a terminal sends it, in the midst of the search."""
+    out = tmp_path / "out"
+    command = [sys.executable, "-c", "from edgecomp.cli import entry; entry()", "explore", str(EXAMPLE), "--out",
+               str(out), "--generations", "100000", "--population", "20"]  # fmt: skip
+    started = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    for _ in range(600):
+        if (out / "checkpoint.npz").exists():
+            break
+        time.sleep(0.1)
+    os.killpg(started.pid, signal.SIGINT)
+    _, said = started.communicate(timeout=60)
+    assert started.returncode == 130, said
+    assert "Traceback" not in said
+    with np.load(out / "checkpoint.npz", allow_pickle=False) as file:
+        at = int(json.loads(str(file["head"]))["generation"])
+    again = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    assert again.stderr is not None
+    first = next(line for line in again.stderr if " generation " in line)
+    os.killpg(again.pid, signal.SIGINT)
+    again.communicate(timeout=60)
+    assert int(first.partition(" generation ")[2].split()[0]) > at
 
 
 def test_what_explore_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,8 @@ import hashlib
 import io
 import json
 import os
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -225,6 +227,6 @@ def _resume(path: Path | None, digest: str) -> tuple[int, Genes, NDArray[np.floa
         with np.load(path, allow_pickle=False) as file:
             head = json.loads(str(file["head"]))
             genes, scores = file["genes"], file["scores"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError("the checkpoint cannot be read", where=str(path), hint="delete it to start anew") from error
     return (int(head["generation"]), genes, scores) if head["search"] == digest else None

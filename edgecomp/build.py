@@ -40,7 +40,7 @@ OWN_SETTINGS = ("head", "outlier", "seed", "task", "vectors")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildRequest:
-    """What the user asks for; None where the project file or a default says."""
+    """What the user asks for; None where the project file or a default says. `notes` go into the report."""
 
     model: Path | None
     target: str | None
@@ -50,6 +50,7 @@ class BuildRequest:
     settings: Mapping[str, str]
     synth: bool = False
     cosim: bool = False
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +149,8 @@ def build(request: BuildRequest, progress: Progress) -> BuildResult:
     report = fill(
         Findings(model=model.path, lowered=model.lowered, network=model.network, target=flow.target, task=task,
                  labels=labels, outlier=outlier, vectors=made, expected=expected, agreement=agreement,
-                 quantised=quantised_outputs(model, made), built=built, seconds=dict(clock.seconds))
+                 quantised=quantised_outputs(model, made), built=built, seconds=dict(clock.seconds),
+                 notes=request.notes)
     )  # fmt: skip
     parts = (
         built.files, Bundle(files=golden.files(made.inputs, expected, labels)),

@@ -290,6 +290,8 @@ def test_explore_writes_the_front_and_bundles(explored: Path) -> None:
     assert summary["rank_correlation"] > 0.8
     report = json.loads((explored / "budget-0.02" / "report.json").read_text())
     assert {row["differences"]["value"] for row in report["golden"]} == {0}
+    assert "this network approximates another" in report["notes"][0]
+    assert f"{chosen['accuracy']:.4f}; {summary['exact']['accuracy']:.4f} is the exact" in report["notes"][1]
     assert report["totals"]["area"]["value"] <= chosen["mapped_cm2"] + 1e-9
     assert main(["verify", str(explored / "budget-0.02")]) == 0
 

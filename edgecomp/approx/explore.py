@@ -105,14 +105,25 @@ def explore(request: ExploreRequest, progress: Progress) -> Explored:
                 "classes_changed": _changed(network, to_network(exact, points[pick].genes), codes)}  # fmt: skip
         model = out / f"budget-{budget:g}.onnx"
         _write(model, to_onnx(to_network(exact, points[pick].genes)).SerializeToString(deterministic=True))
-        build(BuildRequest(model=model, target=request.target, flow=None, out=folder, data=project.data, settings={}),
-              progress)  # fmt: skip
+        notes = noted(start, points[pick], said)
+        build(BuildRequest(model=model, target=request.target, flow=None, out=folder, data=project.data, settings={},
+                           notes=notes), progress)  # fmt: skip
         chosen.append((budget, points[pick], said, folder))
     found = Explored(folder=out, exact=start, points=tuple(points), chosen=tuple(chosen), rank=rank)
     progress.stage("writing the front")
     for name, content in front_files(found).items():
         _write(out / name, content)
     return found
+
+
+def noted(exact: Point, point: Point, said: Mapping[str, object]) -> tuple[str, ...]:
+    """What a bundle's report says of its approximations."""
+    changes = ", ".join(f"{value:g} {name.replace('_', ' ')}" if isinstance(value, int) else
+                        f"{name.replace('_', ' ')}: {value:.2%}" for name, value in said.items() if value and name != "summands")  # fmt: skip
+    return (
+        f"this network approximates another, whose circuit is not this one: {changes} (of selection data)",
+        f"accuracy on selection data {point.accuracy:.4f}; {exact.accuracy:.4f} is the exact network's",
+    )
 
 
 def _verify(point: Point, exact: Exact, codes: NDArray[np.int64], y: NDArray[np.int64]) -> None:
@@ -250,10 +261,12 @@ def _choose(
 
 def front_files(found: Explored) -> dict[str, bytes]:
     """front.csv, front.png and explore.json."""
-    budgets = {id(point): budget for budget, point, _, _ in found.chosen}
+    budgets: dict[int, list[str]] = {}
+    for budget, point, _, _ in found.chosen:
+        budgets.setdefault(id(point), []).append(f"{budget:g}")
     head = ["accuracy", "foretold_cm2", "mapped_cm2", "budget"]
     rows = [[f"{p.accuracy:.6f}", f"{p.foretold:.4f}", "" if p.mapped is None else f"{p.mapped:.4f}",
-             f"{budgets[id(p)]:g}" if id(p) in budgets else ""] for p in found.points]  # fmt: skip
+             " ".join(budgets.get(id(p), []))] for p in found.points]  # fmt: skip
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([head, *rows])
     summary = {

@@ -60,6 +60,7 @@ class Findings:
     quantised: Mapping[str, Reals] | None
     built: Built
     seconds: Mapping[str, float]
+    notes: tuple[str, ...] = ()
 
 
 def fill(found: Findings) -> Report:
@@ -81,7 +82,7 @@ def fill(found: Findings) -> Report:
         requantisers=requantisers(found.lowered),
         stages=tuple(Stage(name=n, time=measured(round(s, 3), "s", "wall clock")) for n, s in found.seconds.items()),
         tools=tool_versions(built.programs),
-        notes=() if found.lowered is None else found.lowered.notes,
+        notes=(() if found.lowered is None else found.lowered.notes) + found.notes,
     )
 
 

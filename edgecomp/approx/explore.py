@@ -118,10 +118,15 @@ def explore(request: ExploreRequest, progress: Progress) -> Explored:
 
 def noted(exact: Point, point: Point, said: Mapping[str, object]) -> tuple[str, ...]:
     """What a bundle's report says of its approximations."""
-    changes = ", ".join(f"{value:g} {name.replace('_', ' ')}" if isinstance(value, int) else
-                        f"{name.replace('_', ' ')}: {value:.2%}" for name, value in said.items() if value and name != "summands")  # fmt: skip
+    changes = []
+    for name, value in said.items():
+        if value and name != "summands":
+            words = name.replace("_", " ")
+            changes.append(
+                f"{value} {words}" if isinstance(value, int) else f"{words} on {value:.2%} of the selection data"
+            )
     return (
-        f"this network approximates another, whose circuit is not this one: {changes} (of selection data)",
+        f"this network approximates another, whose circuit is not this one: {', '.join(changes)}",
         f"accuracy on selection data {point.accuracy:.4f}; {exact.accuracy:.4f} is the exact network's",
     )
 

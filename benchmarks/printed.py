@@ -86,11 +86,11 @@ SETS = {
         published=(("exact", .94, 67.0, 213), ("ICCAD'23", .8908, 14.2, 46),
                    ("DATE'24, own test rows", .9009, 10.65, 34))),
     "wine_quality_red": Source(
-        files=("winequality-red.csv",), label="quality", hidden=2,
+        files=("winequality-red.csv",), label="-1", hidden=2,
         published=(("exact", .56, 17.6, 53.3), ("ICCAD'23", .5667, 2.55, 8.3),
                    ("DATE'24, own test rows", .5188, .032, .09))),
     "wine_quality_white": Source(
-        files=("winequality-white.csv",), label="quality", hidden=4,
+        files=("winequality-white.csv",), label="-1", hidden=4,
         published=(("exact", .54, 31.2, 98.4), ("ICCAD'23", .5265, 5.46, 17.8),
                    ("DATE'24, own test rows", .5143, .197, .64))),
     "seeds": Source(files=("seeds_dataset.txt",), label="-1"),

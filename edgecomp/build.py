@@ -267,8 +267,8 @@ def verify(folder: Path, *, locate: bool, progress: Progress) -> str:
     if not (folder / "hls").is_dir():
         if locate:
             raise UsageError("only an HLS bundle can be traced layer by layer", where="--locate")
-        progress.stage("running the netlist's testbench")
-        return verify_script(folder, "printed")
+        progress.stage("running the circuit's testbench")
+        return verify_script(folder, "rtl" if (folder / "rtl").is_dir() else "printed")
     progress.stage("compiling and running the C simulation")
     if not locate:
         return verify_hls(folder)

@@ -45,6 +45,25 @@ TOOLS = (
         required=True,
     ),
     Tool(
+        name="verilator",
+        used_for="simulation in builds with --flow rtl",
+        how_to_get="apt-get install verilator",
+        required=False,
+    ),
+    Tool(
+        name="iverilog",
+        used_for="second simulation in builds with --flow rtl",
+        how_to_get="apt-get install iverilog",
+        required=False,
+        version_arguments=("-V",),
+    ),
+    Tool(
+        name="ghdl",
+        used_for="simulation of --flow rtl --set language=vhdl",
+        how_to_get="apt-get install ghdl",
+        required=False,
+    ),
+    Tool(
         name="vitis-run",
         used_for="build --synth and --cosim with Vitis HLS",
         how_to_get="install AMD Vitis and source its settings64.sh",

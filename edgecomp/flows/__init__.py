@@ -8,12 +8,16 @@ from edgecomp.errors import UsageError
 from edgecomp.flows.base import Built, Clock, Flow, Job, Progress, same
 from edgecomp.flows.hls import hls_flow
 from edgecomp.flows.printed import printed_flow
+from edgecomp.flows.rtl import rtl_flow
 from edgecomp.project import family_of, nearest
 
 __all__ = ["Built", "Clock", "Flow", "Job", "Progress", "flow_for", "same"]
 
 Maker = Callable[[str, Mapping[str, str]], Flow]
-FLOWS: Mapping[str, Mapping[str, Maker]] = {"fpga": {"hls": hls_flow}, "printed": {"printed": printed_flow}}
+FLOWS: Mapping[str, Mapping[str, Maker]] = {
+    "fpga": {"hls": hls_flow, "rtl": rtl_flow},
+    "printed": {"printed": printed_flow},
+}
 
 
 def flow_for(target: str, flow: str | None, settings: Mapping[str, str]) -> Flow:

@@ -40,7 +40,7 @@ from edgecomp.vectors import Vectors
 
 Reals = NDArray[np.float64]
 MAX_TIES = 20
-PACKAGES = ("hls4ml", "numpy", "onnx", "onnxruntime", "pyosys")
+PACKAGES = ("alkaid", "hls4ml", "numpy", "onnx", "onnxruntime", "pyosys")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,69 @@
+"""The circuit for a target and options, and its figures before synthesis."""
+
+from __future__ import annotations
+
+from edgecomp.backends.estimate import Estimate
+from edgecomp.backends.hls.estimate import SERIES_7, ULTRASCALE
+from edgecomp.backends.rtl.circuit import Circuit, make_circuit
+from edgecomp.backends.rtl.forms import Form
+from edgecomp.backends.rtl.options import Effort, RtlOptions
+from edgecomp.ir import Network
+from edgecomp.project import FpgaTarget
+from edgecomp.report.figures import Figure, Source
+
+LEVEL_BITS = 12  # of a usual adder
+USABLE_CLOCK = 0.875
+FORMS = (
+    Form(),
+    Form(table_bits=8),
+    Form(clamp=True),
+    Form(saturate=False),
+    Form(depth=2),
+    Form(depth=2, table_bits=8),
+)
+
+
+def level_ns(target: FpgaTarget) -> float:
+    """One level of logic with its net: the model of the HLS estimate."""
+    return (SERIES_7 if target.part.startswith("xc7") else ULTRASCALE).of(LEVEL_BITS)
+
+
+def clock_ns(target: FpgaTarget, options: RtlOptions) -> float:
+    return options.clock_ns or target.clock_ns
+
+
+def cutoff_levels(target: FpgaTarget, options: RtlOptions) -> float:
+    """The longest stage allowed, in levels of logic."""
+    return options.latency_cutoff or max(1.0, clock_ns(target, options) * USABLE_CLOCK / level_ns(target))
+
+
+def circuit_for(network: Network, target: FpgaTarget, options: RtlOptions) -> Circuit:
+    """The usual form, or with effort=full the one of FORMS with the fewest LUTs in alkaid's model at no more cycles."""
+    return circuits_for(network, target, options)[0]
+
+
+def circuits_for(network: Network, target: FpgaTarget, options: RtlOptions) -> tuple[Circuit, ...]:
+    """Every circuit tried, the chosen one first."""
+    cutoff = cutoff_levels(target, options)
+    forms = FORMS if options.effort is Effort.FULL else FORMS[:1]
+    tried = [make_circuit(network, form, cutoff=cutoff) for form in forms]
+    usual = tried[0]
+    allowed = [c for c in tried if c.cycles <= usual.cycles and c.delay <= max(cutoff, usual.delay)]
+    best = min(allowed, key=lambda c: (c.lut, c.cycles, c.ff))
+    return (best, *(c for c in tried if c is not best))
+
+
+def forecast(circuit: Circuit, target: FpgaTarget, options: RtlOptions) -> Estimate:
+    """In total only: additions are shared across layers."""
+    clock, method = clock_ns(target, options), f"alkaid's model of the circuit ({circuit.form})"
+    delay = round(circuit.delay * level_ns(target), 3)
+    total = {
+        "lut": Figure(value=circuit.lut, unit="6-input LUTs", source=Source.ESTIMATE, method=method),
+        "ff": Figure(value=circuit.ff, unit="flip-flops", source=Source.MEASURED, method="registers of the sources"),
+        "cycles": Figure(value=circuit.cycles, unit="cycles", source=Source.ESTIMATE, method="stages of the pipeline"),
+        "latency_ns": Figure(value=round(circuit.cycles * clock, 6), unit="ns", source=Source.ESTIMATE,
+                             method=f"cycles times the clock of {clock:g} ns"),
+        "stage_delay": Figure(value=delay, unit="ns", source=Source.ESTIMATE,
+                              method=f"{circuit.delay:.1f} levels of {level_ns(target):.2f} ns in the longest stage"),
+    }  # fmt: skip
+    return Estimate(layers=(), total=total)

@@ -1,0 +1,152 @@
+"""FPGA through alkaid: pipelined sources, simulated cycle by cycle, and synthesised with Yosys on request."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edgecomp import interp, tools
+from edgecomp.backends.estimate import Estimate
+from edgecomp.backends.rtl import RtlBackend, RtlOptions
+from edgecomp.backends.rtl.options import Language
+from edgecomp.bundle import Bundle
+from edgecomp.errors import Problem, UsageError
+from edgecomp.flows.base import Built, Clock, Codes, Job, same, scratch_folder
+from edgecomp.ir import Network
+from edgecomp.project import FpgaTarget, load_target
+from edgecomp.report.figures import Figure, Source
+from edgecomp.report.model import Latency, Resource, TargetFacts, measured
+from edgecomp.simulate import verify_script
+from edgecomp.vectors import Vectors
+
+SIMULATORS = {Language.VERILOG: ("verilator", "iverilog", "g++"), Language.VHDL: ("ghdl",)}
+NAMES = {Language.VERILOG: "Verilator (back to back, with gaps, after a reset) and Icarus Verilog (up to 200 samples)",
+         Language.VHDL: "GHDL (back to back and with gaps)"}  # fmt: skip
+RESOURCES = ("lut", "ff", "dsp", "bram18")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RtlFlow:
+    """See `edgecomp.flows.base.Flow`."""
+
+    part: FpgaTarget
+    options: RtlOptions
+    head: str = "logits"
+
+    @property
+    def target(self) -> TargetFacts:
+        period = self.options.clock_ns or self.part.clock_ns
+        clock = Figure(value=period, unit="ns", source=Source.ESTIMATE, method="the clock period aimed at")
+        return TargetFacts(name=self.part.name, part=self.part.part, flow="rtl", clock=clock)
+
+    def check(self, network: Network) -> tuple[Problem, ...]:
+        return RtlBackend().check(network, self.part, self.options)
+
+    def prepare(self, *, synth: bool, cosim: bool) -> None:
+        if cosim:
+            raise UsageError("the RTL flow simulates its sources in every build", where="--cosim", hint="leave it out")
+        if synth and self.options.language is Language.VHDL:
+            raise UsageError("Yosys reads Verilog only", where="--synth", hint="leave out --set language=vhdl")
+        for name in SIMULATORS[self.options.language]:
+            tools.need(name, hint=f"install it (Debian: apt-get install {name})")
+
+    def realise(self, job: Job, clock: Clock) -> Built:
+        with clock.stage("tracing the circuit and writing its sources"):
+            files, estimate, tried = _files(self, job.network, job.vectors)
+        with scratch_folder() as scratch, clock.stage("simulating the sources cycle by cycle"):
+            files.spill(scratch)
+            cycles = _cycles(verify_script(scratch, "rtl"))
+        if job.logits is not None:
+            with scratch_folder() as scratch, clock.stage("the same circuit with its logits brought out"):
+                _files(self, job.logits, job.vectors)[0].spill(scratch)
+                verify_script(scratch, "rtl")
+        synthesis = _synthesis(self.part, files, clock) if job.synth else {}
+        resources = _resources(self.part, estimate, synthesis)
+        period = self.target.clock.value
+        assert isinstance(period, int | float)
+        simulator = SIMULATORS[self.options.language][0]
+        return Built(
+            files=files, executions=("interpreter and alkaid's interpreter",
+            f"interpreter and {NAMES[self.options.language]}"),
+            programs=SIMULATORS[self.options.language], layers=(), resources=resources, synthesis=synthesis,
+            latency=Latency(cycles=measured(cycles, "cycles", f"counted in {simulator}"),
+                            time=measured(round(cycles * period, 6), "ns", "counted cycles times the clock aimed at"),
+                            initiation_interval=measured(1, "cycles", f"samples fed back to back in {simulator}")),
+            totals={"stage_delay": estimate.total["stage_delay"], **tried},
+            reasons=_reasons(resources, estimate.total["stage_delay"], period),
+        )  # fmt: skip
+
+
+def rtl_flow(target: str, settings: Mapping[str, str]) -> RtlFlow:
+    return RtlFlow(part=load_target(target), options=RtlBackend().parse(settings))
+
+
+def _files(flow: RtlFlow, network: Network, vectors: Vectors) -> tuple[Bundle, Estimate, dict[str, Figure]]:
+    """The project with its vectors; alkaid's interpreter has given the same codes. Also the forms tried."""
+    from edgecomp.backends.rtl.emit import project_files, vector_files
+    from edgecomp.backends.rtl.figures import circuits_for, forecast
+
+    RtlBackend().legalize(network, flow.part, flow.options)
+    circuit, *others = circuits_for(network, flow.part, flow.options)
+    expected = interp.outputs(network, vectors.inputs)
+    flat = np.concatenate([vectors.inputs[n.name].reshape(vectors.samples, -1) for n in network.inputs], axis=1)
+    same("alkaid's interpreter", expected, _split(circuit.predict(flat), expected))
+    tried = {f"form_{i}": Figure(value=c.lut, unit="6-input LUTs", source=Source.ESTIMATE,
+                                 method=f"alkaid's model: {c.form}; {c.cycles} cycles{'' if i else ', chosen'}")
+             for i, c in enumerate((circuit, *others))}  # fmt: skip
+    files = project_files(circuit, flow.options.language).merge(vector_files(vectors.inputs, expected))
+    return files, forecast(circuit, flow.part, flow.options), tried
+
+
+def _split(flat: Codes, like: Mapping[str, Codes]) -> dict[str, Codes]:
+    found, place = {}, 0
+    for name, codes in like.items():
+        size = int(np.prod(codes.shape[1:]))
+        found[name] = flat[:, place : place + size].reshape(codes.shape)
+        place += size
+    return found
+
+
+def _cycles(said: str) -> int:
+    """The latency that the testbench counted."""
+    found = re.search(r"latency (\d+) cycles", said)
+    assert found, f"the testbench names no latency: {said}"
+    return int(found[1])
+
+
+def _synthesis(part: FpgaTarget, files: Bundle, clock: Clock) -> dict[str, Figure]:
+    from edgecomp.backends.rtl.synthesis import synthesize
+
+    with scratch_folder() as scratch, clock.stage("synthesis with Yosys"):
+        files.spill(scratch)
+        return synthesize(Path(scratch), part)
+
+
+def _resources(part: FpgaTarget, estimate: Estimate, synthesis: Mapping[str, Figure]) -> tuple[Resource, ...]:
+    """Yosys's count of each resource, else alkaid's model of the two it has, beside what the part holds."""
+    held = {"lut": part.lut, "ff": part.ff, "dsp": part.dsp, "bram18": part.bram18}
+    used = synthesis or estimate.total
+    return tuple(
+        Resource(name=name.upper(), used=used[name],
+                 available=Figure(value=held[name], unit=name.upper(), source=Source.TOOL, method=part.source))
+        for name in RESOURCES if name in used
+    )  # fmt: skip
+
+
+def _reasons(resources: tuple[Resource, ...], delay: Figure, period: float) -> tuple[str, ...]:
+    """Why the circuit does not fit its part or its clock."""
+    reasons = []
+    for resource in resources:
+        used, held = resource.used.value, resource.available.value
+        assert isinstance(used, int | float)
+        assert isinstance(held, int | float)
+        if used > held:
+            reasons.append(f"{used} {resource.name} of {held} ({resource.used.source.value})")
+    assert isinstance(delay.value, int | float)
+    if delay.value > period:
+        reasons.append(f"a stage of {delay.value} ns, a clock of {period:g} ns is asked for (estimate)")
+    return tuple(reasons)

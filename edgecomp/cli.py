@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import signal
 import sys
 import time
@@ -34,14 +35,32 @@ FOLDER = click.Path(path_type=Path)
 BUG = "this is a bug of edgecomp; please report it with the model and the output of the same command with --debug"
 
 
+BAR, BAR_SECONDS, LINE_SECONDS = 30, 0.1, 5.0
+
+
 class _Talk:
     """Progress, on stderr: each stage as it starts, with the seconds so far."""
 
     def __init__(self) -> None:
         self._start = time.monotonic()
+        self._told = -math.inf
 
     def stage(self, name: str) -> None:
         say(f"[{time.monotonic() - self._start:6.1f} s] {name}")
+
+    def advance(self, done: int, total: int, said: str) -> None:
+        """A bar on a terminal; elsewhere a line every few seconds."""
+        terminal, now = sys.stderr.isatty(), time.monotonic()
+        if done < total and now - self._told < (BAR_SECONDS if terminal else LINE_SECONDS):
+            return
+        self._told = now
+        if not terminal:
+            self.stage(f"{done} of {total} {said}")
+            return
+        filled = BAR * done // total
+        with suppress(OSError):
+            bar = f"\r[{'#' * filled}{'.' * (BAR - filled)}] {done} of {total} {_printable(said)}\x1b[K"
+            click.echo(bar, err=True, nl=done == total)
 
 
 def say(text: str) -> None:

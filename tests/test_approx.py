@@ -290,6 +290,11 @@ def test_explore_writes_the_front_and_bundles(explored: Path) -> None:
     assert summary["rank_correlation"] > 0.8
     report = json.loads((explored / "budget-0.02" / "report.json").read_text())
     assert {row["differences"]["value"] for row in report["golden"]} == {0}
+    stages = {row["stage"]: row for row in report["accuracy"]}
+    assert list(stages) == ["integer", "approximated"]
+    assert stages["integer"]["metrics"]["accuracy"]["value"] == pytest.approx(0.94152, abs=1e-4)
+    assert stages["approximated"]["flips"]["value"] > 0
+    assert "the same circuit with its logits brought out" in {row["name"] for row in report["stages"]}
     assert "this network approximates another" in report["notes"][0]
     assert f"{chosen['accuracy']:.4f}; {summary['exact']['accuracy']:.4f} is the exact" in report["notes"][1]
     assert report["totals"]["area"]["value"] <= chosen["mapped_cm2"] + 1e-9
@@ -323,10 +328,10 @@ def test_an_interrupted_exploration_goes_on(tmp_path: Path) -> None:
         at = int(json.loads(str(file["head"]))["generation"])
     again = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     assert again.stderr is not None
-    first = next(line for line in again.stderr if " generation " in line)
+    first = next(line for line in again.stderr if " generations: " in line)
     os.killpg(again.pid, signal.SIGINT)
     again.communicate(timeout=60)
-    assert int(first.partition(" generation ")[2].split()[0]) > at
+    assert int(first.partition("] ")[2].split()[0]) > at
 
 
 def test_what_explore_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -334,3 +334,20 @@ def test_readme_has_every_exit_code_and_setting() -> None:
     table = text.partition("| setting |")[2].partition("\n\n")[0]
     cells = re.findall(r"^\| (`[^|]*) \|", table, flags=re.MULTILINE)
     assert set(re.findall(r"`([^`]+)`", " ".join(cells))) == {*SETTINGS, *OWN_SETTINGS}
+
+
+def test_a_bar_on_a_terminal_and_lines_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    talk = cli._Talk()
+    for done in range(1, 101):
+        talk.advance(done, 100, "steps")
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition("] ")[2] for line in lines] == ["1 of 100 steps", "100 of 100 steps"]
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    talk = cli._Talk()
+    for done in range(1, 101):
+        talk.advance(done, 100, "steps")
+    drawn = capsys.readouterr().err
+    assert drawn.startswith("\r[" + "." * 30 + "] 1 of 100 steps")
+    assert drawn.endswith("\r[" + "#" * 30 + "] 100 of 100 steps\x1b[K\n")

@@ -107,7 +107,7 @@ def explore(request: ExploreRequest, progress: Progress) -> Explored:
         _write(model, to_onnx(to_network(exact, points[pick].genes)).SerializeToString(deterministic=True))
         notes = noted(start, points[pick], said)
         build(BuildRequest(model=model, target=request.target, flow=None, out=folder, data=project.data, settings={},
-                           notes=notes), progress)  # fmt: skip
+                           notes=notes, approximates=network), progress)  # fmt: skip
         chosen.append((budget, points[pick], said, folder))
     found = Explored(folder=out, exact=start, points=tuple(points), chosen=tuple(chosen), rank=rank)
     progress.stage("writing the front")
@@ -155,10 +155,9 @@ def _searched(
     task = task_of(exact.space, codes, y)
 
     def told(generation: int, front: Front) -> None:
-        if generation % 25 == 0 or generation == request.plan.generations:
-            best, least = 1 - front.scores[:, 0].min(), front.scores[:, 1].min()
-            progress.stage(f"generation {generation} of {request.plan.generations}: {len(front.scores)} on the front, "
-                           f"accuracy up to {best:.4f}, smallest {least:.0f} cells")  # fmt: skip
+        best, least = 1 - front.scores[:, 0].min(), front.scores[:, 1].min()
+        progress.advance(generation, request.plan.generations, f"generations: {len(front.scores)} on the front, "
+                         f"accuracy up to {best:.4f}, smallest {least:.0f} cells")  # fmt: skip
 
     progress.stage("training masks on the selection data")
     starts = np.concatenate([exact.starts, trained_masks(exact, codes, y, seed=request.plan.seed)])

@@ -1,6 +1,7 @@
 """Printed classifiers on public data sets: exact and approximate perceptrons, decision trees, published figures.
 
     python -m benchmarks.printed [--data-root DIR] [--out DIR] [--sets NAME,...] [--seeds 42,0,1,2,3] [--generations N]
+                               [--effort full|quick]
 
 Protocol: stratified 70 to 30 split by the seed, inputs scaled to 4 bits by the training rows, every choice made on
 training rows, the test rows read once for each row of the table. Areas count everything up to the class; converters
@@ -17,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ from edgecomp.backends.printed.forms import Form
 from edgecomp.backends.printed.gates import Gates, Port
 from edgecomp.backends.printed.library import PrintedTarget, load_library
 from edgecomp.backends.printed.mapping import map_circuit
-from edgecomp.backends.printed.options import Effort, PrintedOptions
+from edgecomp.backends.printed.options import Effort, PrintedOptions, Timing
 from edgecomp.backends.printed.scripts import portfolio
 from edgecomp.backends.printed.sums import Word
 from edgecomp.backends.printed.words import at_least, choose, fixed
@@ -117,6 +118,7 @@ class Case:
     generations: int
     epochs: int
     folder: Path
+    effort: Effort = Effort.FULL  # of mapping what gets a row
 
     @property
     def train_codes(self) -> Codes:
@@ -207,9 +209,9 @@ def figures(case: Case, label: str, accuracy: tuple[float, float], cost: Cost, s
             "converters cm2": round(cost.converter_area_cm2, 3)}  # fmt: skip
 
 
-def realised(case: Case, network: Network, label: str, start: float, effort: Effort) -> Row:
+def realised(case: Case, network: Network, label: str, start: float, form: Timing = Timing.COMBINATIONAL) -> Row:
     """Map, simulate on the test rows, compare with the interpreter."""
-    design = make_design(network, case.target, PrintedOptions(effort=effort))
+    design = make_design(network, case.target, PrintedOptions(effort=case.effort, form=form))
     codes = {network.inputs[0].name: case.scaler.codes(case.split.test_x).reshape(-1, *network.inputs[0].shape)}
     expected = interp.outputs(network, codes)
     cost = simulate_design(design, case.target, codes, expected)
@@ -240,7 +242,7 @@ def approximate(case: Case, network: Network, start: float) -> list[Row]:
             mapped = make_design(to_network(exact, front.genes[at]), case.target, PrintedOptions(effort=Effort.QUICK))
             pairs[at] = front.scores[at, 1], area_cm2(mapped.netlist, case.target)
         best = to_network(exact, front.genes[min(within, key=lambda at: pairs[at][1])])
-        found.append(realised(case, best, f"approximate, best - {loss:g}", start, Effort.FULL))
+        found.append(realised(case, best, f"approximate, best - {loss:g}", start))
     rank = spearman(*np.array(list(pairs.values())).T)
     print(f"{case.name} {case.seed}: {len(y)} rows, {rate:.0f} candidates/s, {seconds:.0f} s of search; "
           f"rank correlation of foretold and mapped area {rank:.3f} over {len(pairs)}",
@@ -284,8 +286,13 @@ def tree(case: Case) -> list[Row]:
 def perceptrons(case: Case) -> list[Row]:
     start = time.perf_counter()
     network = network_of(case)
-    exact = realised(case, network, "exact", start, Effort.FULL)
-    return [exact, *approximate(case, network, start)]
+    return [realised(case, network, "exact", start), *approximate(case, network, start)]
+
+
+def sequential(case: Case) -> list[Row]:
+    """The exact perceptron with one multiplexed neuron; its delay is of all cycles."""
+    start = time.perf_counter()
+    return [realised(case, network_of(case), "exact, sequential", start, Timing.SEQUENTIAL)]
 
 
 def majority(case: Case) -> list[Row]:
@@ -295,7 +302,9 @@ def majority(case: Case) -> list[Row]:
              "cm2": 0.0}]  # fmt: skip
 
 
-KINDS: dict[str, Callable[[Case], list[Row]]] = {"majority": majority, "tree": tree, "perceptrons": perceptrons}
+KINDS: dict[str, Callable[[Case], list[Row]]] = {
+    "majority": majority, "tree": tree, "perceptrons": perceptrons, "sequential": sequential
+}  # fmt: skip
 
 
 def kept(path: Path, make: Callable[[], list[Row]]) -> list[Row]:
@@ -346,6 +355,7 @@ def main(arguments: Sequence[str] | None = None) -> str:
     parser.add_argument("--seeds", default="42")
     parser.add_argument("--generations", type=int, default=Plan().generations)
     parser.add_argument("--epochs", type=int, default=Schedule().epochs)
+    parser.add_argument("--effort", choices=list(Effort), default=Effort.FULL)
     given = parser.parse_args(arguments)
     given.out.mkdir(parents=True, exist_ok=True)
     target, rows, ours = load_library("egfet"), [], []
@@ -353,6 +363,7 @@ def main(arguments: Sequence[str] | None = None) -> str:
         rows += published(name)
         for seed in map(int, given.seeds.split(",")):
             case = case_of(name, seed, given.data_root, target, given.generations, given.epochs, given.out)
+            case = replace(case, effort=Effort(given.effort))
             for kind, make in KINDS.items():
                 print(f"{name} {seed} {kind}", file=sys.stderr, flush=True)
                 path = given.out / f"{name}-{seed}-{kind}.json"

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from edgecomp import golden, interp
 from edgecomp.approx import executor, explore
 from edgecomp.approx.declare import declare
-from edgecomp.approx.genes import MAX_LOW, Exact, Genes, read_classifier, to_network, tournament
+from edgecomp.approx.genes import Exact, Genes, read_classifier, to_network, tournament
 from edgecomp.approx.masks import PRICES, trained_masks
 from edgecomp.approx.search import Front, Plan, Variation, front_of, search, survivors
 from edgecomp.backends.printed.forms import Form
@@ -106,7 +106,7 @@ def test_mutations_reach_every_kind_of_gene() -> None:
             if not (parts is exact.space.parts()[-1] and name == "top"):
                 changed = (part.of(genes) != part.of(exact.starts[0])).any()
                 assert changed or name == "top"
-    assert (exact.space.low.of(genes) > 0).any()
+    assert (exact.space.compared.of(genes) != -1).any()
 
 
 def test_what_is_left_out_makes_the_foretold_area_smaller() -> None:
@@ -120,7 +120,7 @@ def test_what_is_left_out_makes_the_foretold_area_smaller() -> None:
         parts[0][name].of(less)[...] = value if name == "digit" else parts[0][name].of(less) & value
         assert task.scores(less[None])[0, 1] < price
     nothing = whole.copy()
-    exact.space.low.of(nothing)[...] = MAX_LOW
+    exact.space.compared.of(nothing)[...] = 0
     assert task.scores(nothing[None])[0, 1] == 0
     assert classes_of(to_network(exact, nothing), x).max() == 0
 
@@ -256,7 +256,7 @@ def test_declared_changes_are_counted() -> None:
     genes = exact.starts[0].copy()
     exact.space.parts()[0]["const"].of(genes)[1] += 1
     exact.space.parts()[0]["used"].of(genes)[0] = 6
-    exact.space.low.of(genes)[:] = [1, MAX_LOW]
+    exact.space.compared.of(genes)[:] = [-2, 0]
     counts = declare(exact.space, exact.starts, genes)
     assert (counts["constants_changed"], counts["input_bits_dropped"]) == (1, 1)
     assert (counts["comparisons_coarser"], counts["comparisons_removed"]) == (1, 1)

@@ -30,6 +30,7 @@ from edgecomp.approx.executor import local, task_of
 from edgecomp.approx.explore import spearman
 from edgecomp.approx.genes import read_classifier, to_network
 from edgecomp.approx.masks import trained_masks
+from edgecomp.approx.noise import jittered
 from edgecomp.approx.search import Plan, search
 from edgecomp.backends.printed.cost import Cost, area_cm2
 from edgecomp.backends.printed.design import Design, make_design, simulate_design
@@ -55,8 +56,6 @@ Row = dict[str, Any]
 INPUT_BITS = 4
 HIDDEN_BITS = (4, 6)  # tried on held-out training rows
 RESTARTS = 32
-ROWS = 4000  # a smaller training table is joined by copies of itself up to so many rows,
-JITTER = 0.3  # in which this share of the codes is one more or one less
 DEPTHS = range(1, 13)
 LOSSES = (0.002, 0.01, 0.02, 0.04, 0.07)  # of training accuracy, against the best that the search found
 TRIED = 4
@@ -173,21 +172,11 @@ def trained(case: Case) -> Mlp:
         return Spec(features=codes.shape[1], hidden=(case.source.hidden,), classes=case.classes,
                     input_bits=INPUT_BITS, hidden_bits=bits)  # fmt: skip
 
-    part = jittered(codes[first], y[first], case.seed)
+    part = jittered(codes[first], y[first], INPUT_BITS, case.seed)
     scores = {bits: train(spec(bits), *part, plan=plan, seed=case.seed)[0][1].accuracy(codes[held], y[held])
               for bits in HIDDEN_BITS}  # fmt: skip
     best = max(HIDDEN_BITS, key=lambda bits: (scores[bits], -bits))
-    return train(spec(best), *jittered(codes, y, case.seed), plan=plan, seed=case.seed)[0][1]
-
-
-def jittered(codes: Codes, y: Codes, seed: int) -> tuple[Codes, Codes]:
-    """The rows, and as many copies with a little noise as make ROWS of them: small tables are learnt by heart else."""
-    rng = np.random.default_rng(seed)
-    copies = max(0, -(-ROWS // len(y)) - 1)
-    moves = rng.integers(0, 2, size=(copies, *codes.shape)) * 2 - 1
-    moves *= rng.random(moves.shape) < JITTER
-    noisy = np.clip(codes + moves, 0, (1 << INPUT_BITS) - 1).reshape(-1, codes.shape[1])
-    return np.concatenate([codes, noisy]), np.tile(y, copies + 1)
+    return train(spec(best), *jittered(codes, y, INPUT_BITS, case.seed), plan=plan, seed=case.seed)[0][1]
 
 
 def network_of(case: Case) -> Network:
@@ -225,7 +214,7 @@ def realised(case: Case, network: Network, label: str, start: float, form: Timin
 def approximate(case: Case, network: Network, start: float) -> list[Row]:
     """For each loss of training accuracy, the smallest when mapped of the candidates foretold smallest."""
     exact = read_classifier(network)
-    codes, y = jittered(case.train_codes, case.split.train_y, case.seed)
+    codes, y = jittered(case.train_codes, case.split.train_y, INPUT_BITS, case.seed)
     task = task_of(exact.space, codes, y)
     starts = np.concatenate([exact.starts, trained_masks(exact, codes, y, seed=case.seed)])
     with local(task, os.cpu_count() or 1) as executor:

@@ -22,6 +22,7 @@ from edgecomp.approx import executor, explore
 from edgecomp.approx.declare import declare
 from edgecomp.approx.genes import Exact, Genes, read_classifier, to_network, tournament
 from edgecomp.approx.masks import PRICES, trained_masks
+from edgecomp.approx.noise import jittered
 from edgecomp.approx.search import Front, Plan, Variation, front_of, search, survivors
 from edgecomp.backends.printed.forms import Form
 from edgecomp.backends.printed.lower import to_circuit
@@ -260,6 +261,18 @@ def test_declared_changes_are_counted() -> None:
     counts = declare(exact.space, exact.starts, genes)
     assert (counts["constants_changed"], counts["input_bits_dropped"]) == (1, 1)
     assert (counts["comparisons_coarser"], counts["comparisons_removed"]) == (1, 1)
+
+
+def test_noisy_copies_stand_behind_the_rows() -> None:
+    codes, y = np.arange(1500, dtype=np.int64).reshape(300, 5) % 16, np.arange(300, dtype=np.int64) % 3
+    more, classes = jittered(codes, y, 4, seed=1)
+    assert len(more) == len(classes) == 4200
+    np.testing.assert_array_equal(more[:300], codes)
+    np.testing.assert_array_equal(classes, np.tile(y, 14))
+    moved = more[300:] - np.tile(codes, (13, 1))
+    assert (more.min(), more.max(), moved.min(), moved.max()) == (0, 15, -1, 1)
+    assert 0.2 < (moved != 0).mean() < 0.3
+    assert len(jittered(codes % 4, y, 2, seed=1)[0]) == 300
 
 
 def test_ranks() -> None:

@@ -24,8 +24,11 @@ from edgecomp.approx.genes import Exact, Genes, read_classifier, to_network, tou
 from edgecomp.approx.masks import PRICES, trained_masks
 from edgecomp.approx.noise import jittered
 from edgecomp.approx.search import Front, Plan, Variation, front_of, search, survivors
+from edgecomp.backends.printed import load_library
+from edgecomp.backends.printed.design import make_design, simulate_design
 from edgecomp.backends.printed.forms import Form
 from edgecomp.backends.printed.lower import to_circuit
+from edgecomp.backends.printed.options import Effort, PrintedOptions, Timing
 from edgecomp.cli import main
 from edgecomp.errors import DataError, InexpressibleError, MismatchError, ToolError
 from edgecomp.export import to_onnx
@@ -97,6 +100,21 @@ def test_approximate_genes_agree_everywhere(seed: int, hidden: tuple[int, ...], 
     assert executor.task_of(exact.space, x, (expected + 1) % classes).scores(genes[None])[0, 0] == 1
     np.testing.assert_array_equal(golden.run_onnxruntime(to_onnx(network), {"x": x})["y"].reshape(-1), expected)
     np.testing.assert_array_equal(execute(to_circuit(network, Form()), {"x": x})["y"].reshape(-1), expected)
+
+
+def test_whole_comparisons_are_an_exact_choice_that_one_neuron_can_make() -> None:
+    exact, x = read_classifier(perceptron(4, (3,), 3)), rows(4)
+    genes = exact.starts[0].copy()
+    exact.space.parts()[0]["mask"].of(genes)[...] &= 6
+    network = to_network(exact, genes)
+    best = next(node for node in network.nodes if isinstance(node, ArgMax))
+    assert not best.tree.array.size
+    options = PrintedOptions(effort=Effort.QUICK, form=Timing.SEQUENTIAL)
+    target = load_library()
+    design = make_design(network, target, options)
+    assert design.machine is not None
+    assert design.machine.cycles == 6
+    simulate_design(design, target, {"x": x}, interp.outputs(network, {"x": x}))
 
 
 def test_mutations_reach_every_kind_of_gene() -> None:

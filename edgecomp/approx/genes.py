@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from edgecomp.backends.printed.sums import digits
 from edgecomp.errors import InexpressibleError
 from edgecomp.ir import ArgMax, Dense, Input, Ints, Network, Node, Output, Requant, Reshape, Rounding, TableDense, Value
+from edgecomp.ir.nodes import NO_TREE
 
 Genes = NDArray[np.int32]
 
@@ -245,7 +246,8 @@ def to_network(exact: Exact, genes: Genes) -> Network:
             x = f"code{number}"
     masks = space.compared.of(genes).tolist()
     rows = [(a, b, mask) for (a, b), mask in zip(tournament(space.classes), masks, strict=True)]
-    tree = Ints(np.array(rows, dtype=np.int64).reshape(-1, 3))
+    plain = all(mask == -1 for _, _, mask in rows)
+    tree = NO_TREE if plain else Ints(np.array(rows, dtype=np.int64).reshape(-1, 3))
     found += [ArgMax(name="class", x=x, tree=tree), Output(name=exact.name, x="class")]
     return Network(nodes=tuple(found))
 

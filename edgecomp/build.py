@@ -273,8 +273,9 @@ def verify(folder: Path, *, locate: bool, progress: Progress) -> str:
     if not (folder / "hls").is_dir():
         if locate:
             raise UsageError("only an HLS bundle can be traced layer by layer", where="--locate")
-        progress.stage("running the netlist's testbench")
-        return verify_script(folder, "printed")
+        part = "mcu" if (folder / "mcu").is_dir() else "printed"
+        progress.stage("running the bundle's testbench")
+        return verify_script(folder, part)
     progress.stage("compiling and running the C simulation")
     if not locate:
         return verify_hls(folder)

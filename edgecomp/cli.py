@@ -288,6 +288,7 @@ def report(folders: tuple[Path, ...], as_json: bool) -> None:
 @common
 def targets(as_json: bool) -> None:
     """List what can be built for."""
+    from edgecomp.backends.mcu import machines
     from edgecomp.backends.printed.library import libraries
     from edgecomp.project import families, load_target, target_names
     from edgecomp.report import plain, table
@@ -298,6 +299,7 @@ def targets(as_json: bool) -> None:
         listed = {target.name: plain(target) for target in found}
         listed |= {one.name: {"name": one.name, "description": one.description, "source": one.source,
                               "period_ms": one.period_ms} for one in printed}  # fmt: skip
+        listed |= {one.name: plain(one) for one in machines()}
         deliver(json.dumps(listed, indent=1))
         return
     defaults = {name: family for family, name in families().items()}
@@ -306,7 +308,10 @@ def targets(as_json: bool) -> None:
     text = table([["target", "", "part", "clock ns", "LUT", "FF", "DSP", "BRAM18", ""], *rows])
     rows = [[one.name, f"default of {defaults[one.name]}" if one.name in defaults else "", number(one.period_ms),
              ", ".join(f"{v:g}" for v in one.voltages), one.description] for one in printed]  # fmt: skip
-    deliver(text + "\n\n" + table([["target", "", "period ms", "V", ""], *rows]))
+    text += "\n\n" + table([["target", "", "period ms", "V", ""], *rows])
+    rows = [[one.name, f"default of {defaults[one.name]}" if one.name in defaults else "", one.compiler,
+             one.description] for one in machines()]  # fmt: skip
+    deliver(text + "\n\n" + table([["target", "", "compiler", ""], *rows]))
 
 
 @cli.command()

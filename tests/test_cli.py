@@ -218,8 +218,9 @@ def test_targets(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.search(r"^egfet +default of printed +200 +1, 0\.8, 0\.6 ", said, re.M)
     assert cli.main(["targets", "--json"]) == Exit.DONE
     found = json.loads(capsys.readouterr().out)
-    assert sorted(found) == ["egfet", "xc7a35t", "xc7z020", "xcu250", "xcvu13p", "xczu7ev"]
+    assert sorted(found) == ["egfet", "host", "xc7a35t", "xc7z020", "xcu250", "xcvu13p", "xczu7ev"]
     assert found["xc7z020"]["lut"] == 53200
+    assert found["host"]["compiler"] == "gcc"
 
 
 def test_doctor_fails_only_where_something_required_is_missing(

@@ -25,7 +25,7 @@ from edgecomp.flows import Clock, Job, Progress, flow_for, same
 from edgecomp.frontend import Lowered, load, read
 from edgecomp.ir import Network, Output
 from edgecomp.ir.text import dump
-from edgecomp.passes import decides, with_argmax
+from edgecomp.passes import decides, with_argmax, with_logits
 from edgecomp.project import Task, find_project, nearest, parse_task
 from edgecomp.report import Report, render, to_json
 from edgecomp.report.fill import Findings, fill
@@ -40,7 +40,10 @@ OWN_SETTINGS = ("head", "outlier", "seed", "task", "vectors")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildRequest:
-    """What the user asks for; None where the project file or a default says. `notes` go into the report."""
+    """What the user asks for; None where the project file or a default says. `notes` go into the report.
+
+    `approximates` is the exact network of which the model is an approximation, with the same inputs and outputs.
+    """
 
     model: Path | None
     target: str | None
@@ -51,6 +54,7 @@ class BuildRequest:
     synth: bool = False
     cosim: bool = False
     notes: tuple[str, ...] = ()
+    approximates: Network | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,16 +145,18 @@ def build(request: BuildRequest, progress: Progress) -> BuildResult:
         model = replace(model, network=with_argmax(plain) if head == "argmax" else plain)
         made = make_vectors(model, data, own)
     agreement, exported, expected = prove(model, made, clock)
-    both = with_argmax(plain, keep_logits=True) if head == "argmax" and not decides(plain) else None
+    both = with_logits(plain) if head == "argmax" else None
     job = Job(network=model.network, logits=both, vectors=made, expected=expected, synth=request.synth,
               cosim=request.cosim)  # fmt: skip
     built = flow.realise(job, clock)
     labels = np.zeros(0, dtype=np.int64) if data is None or data.y is None else data.y
+    original = request.approximates
+    exact_codes = None if original is None else interp.outputs(original, made.inputs)
     report = fill(
         Findings(model=model.path, lowered=model.lowered, network=model.network, target=flow.target, task=task,
                  labels=labels, outlier=outlier, vectors=made, expected=expected, agreement=agreement,
                  quantised=quantised_outputs(model, made), built=built, seconds=dict(clock.seconds),
-                 notes=request.notes)
+                 notes=request.notes, exact=exact_codes)
     )  # fmt: skip
     parts = (
         built.files, Bundle(files=golden.files(made.inputs, expected, labels)),
@@ -267,8 +273,9 @@ def verify(folder: Path, *, locate: bool, progress: Progress) -> str:
     if not (folder / "hls").is_dir():
         if locate:
             raise UsageError("only an HLS bundle can be traced layer by layer", where="--locate")
-        progress.stage("running the circuit's testbench")
-        return verify_script(folder, "rtl" if (folder / "rtl").is_dir() else "printed")
+        part = next(name for name in ("rtl", "mcu", "printed") if (folder / name).is_dir() or name == "printed")
+        progress.stage("running the bundle's testbench")
+        return verify_script(folder, part)
     progress.stage("compiling and running the C simulation")
     if not locate:
         return verify_hls(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import signal
 import sys
 import time
@@ -34,14 +35,32 @@ FOLDER = click.Path(path_type=Path)
 BUG = "this is a bug of edgecomp; please report it with the model and the output of the same command with --debug"
 
 
+BAR, BAR_SECONDS, LINE_SECONDS = 30, 0.1, 5.0
+
+
 class _Talk:
     """Progress, on stderr: each stage as it starts, with the seconds so far."""
 
     def __init__(self) -> None:
         self._start = time.monotonic()
+        self._told = -math.inf
 
     def stage(self, name: str) -> None:
         say(f"[{time.monotonic() - self._start:6.1f} s] {name}")
+
+    def advance(self, done: int, total: int, said: str) -> None:
+        """A bar on a terminal; elsewhere a line every few seconds."""
+        terminal, now = sys.stderr.isatty(), time.monotonic()
+        if done < total and now - self._told < (BAR_SECONDS if terminal else LINE_SECONDS):
+            return
+        self._told = now
+        if not terminal:
+            self.stage(f"{done} of {total} {said}")
+            return
+        filled = BAR * done // total
+        with suppress(OSError):
+            bar = f"\r[{'#' * filled}{'.' * (BAR - filled)}] {done} of {total} {_printable(said)}\x1b[K"
+            click.echo(bar, err=True, nl=done == total)
 
 
 def say(text: str) -> None:
@@ -269,6 +288,7 @@ def report(folders: tuple[Path, ...], as_json: bool) -> None:
 @common
 def targets(as_json: bool) -> None:
     """List what can be built for."""
+    from edgecomp.backends.mcu import machines
     from edgecomp.backends.printed.library import libraries
     from edgecomp.project import families, load_target, target_names
     from edgecomp.report import plain, table
@@ -279,6 +299,7 @@ def targets(as_json: bool) -> None:
         listed = {target.name: plain(target) for target in found}
         listed |= {one.name: {"name": one.name, "description": one.description, "source": one.source,
                               "period_ms": one.period_ms} for one in printed}  # fmt: skip
+        listed |= {one.name: plain(one) for one in machines()}
         deliver(json.dumps(listed, indent=1))
         return
     defaults = {name: family for family, name in families().items()}
@@ -287,7 +308,10 @@ def targets(as_json: bool) -> None:
     text = table([["target", "", "part", "clock ns", "LUT", "FF", "DSP", "BRAM18", ""], *rows])
     rows = [[one.name, f"default of {defaults[one.name]}" if one.name in defaults else "", number(one.period_ms),
              ", ".join(f"{v:g}" for v in one.voltages), one.description] for one in printed]  # fmt: skip
-    deliver(text + "\n\n" + table([["target", "", "period ms", "V", ""], *rows]))
+    text += "\n\n" + table([["target", "", "period ms", "V", ""], *rows])
+    rows = [[one.name, f"default of {defaults[one.name]}" if one.name in defaults else "", one.compiler,
+             one.description] for one in machines()]  # fmt: skip
+    deliver(text + "\n\n" + table([["target", "", "compiler", ""], *rows]))
 
 
 @cli.command()

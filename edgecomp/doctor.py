@@ -64,6 +64,12 @@ TOOLS = (
         required=False,
     ),
     Tool(
+        name="gcc",
+        used_for="build --target mcu",
+        how_to_get="apt-get install gcc",
+        required=False,
+    ),
+    Tool(
         name="vitis-run",
         used_for="build --synth and --cosim with Vitis HLS",
         how_to_get="install AMD Vitis and source its settings64.sh",

@@ -9,20 +9,37 @@ from fractions import Fraction
 from edgecomp.errors import UsageError
 from edgecomp.frontend.builder import Builder, Grid
 from edgecomp.frontend.sums import winner
-from edgecomp.ir import ArgMax, Ints, Network, Output, Reshape, Step
+from edgecomp.ir import ArgMax, Ints, Network, Node, Output, Reshape, Step
 
 LOGITS = "logits"
 
 
 def decides(network: Network) -> bool:
     """Whether the only output is a class already: an ArgMax, possibly reshaped."""
-    nodes = {node.name: node for node in network.nodes}
     if len(network.outputs) != 1:
         return False
+    return isinstance(_decision(network), ArgMax)
+
+
+def _decision(network: Network) -> Node:
+    """What the first output gives, reshapes passed over."""
+    nodes = {node.name: node for node in network.nodes}
     node = nodes[network.outputs[0].x]
     while isinstance(node, Reshape):
         node = nodes[node.x]
-    return isinstance(node, ArgMax)
+    return node
+
+
+def with_logits(network: Network) -> Network:
+    """The network with its class, and what the class is decided from beside it."""
+    if not decides(network):
+        return with_argmax(network, keep_logits=True)
+    last = _decision(network)
+    assert isinstance(last, ArgMax)
+    name, taken = LOGITS, {node.name for node in network.nodes}
+    while name in taken:
+        name += "_"
+    return Network(nodes=(*network.nodes, Output(name=name, x=last.x)))
 
 
 def with_argmax(network: Network, *, keep_logits: bool = False) -> Network:

@@ -1,7 +1,9 @@
 // Simulates a mapped netlist on golden vectors, 64 at a time, and compares every code.
 //
 // arguments: PORTS CELLS NETLIST FOLDER
-//   PORTS    one line a port: input|output NAME ELEMENTS BITS SIGNED
+//   PORTS    one line a port: input|output NAME ELEMENTS BITS SIGNED; of a clocked machine also
+//            register NAME ..., next NAME_next ..., start NAME ..., done NAME ... and at the end "cycles N":
+//            N cycles after one in which start is high, done is high and the outputs hold
 //   CELLS    Verilog models: module NAME (input a, ..., output O); assign O = EXPRESSION of ~ & | ( ); endmodule
 //   NETLIST  one module; one instance a line, CELL name (.pin(net), ..., .O(net)); and assign net = net;
 //   FOLDER   holds inputs_<name>.dat and expected_<name>.dat: "samples N values V", N * V integers,
@@ -26,12 +28,13 @@ typedef std::map<std::string, Lanes> Values;
 }
 
 struct Port {
-    bool input;
-    std::string name;
+    std::string use, name;
     std::size_t elements, bits;
     bool is_signed;
     std::vector<long long> codes;
     std::size_t samples;
+
+    bool has_codes() const { return use == "input" || use == "output"; }
 };
 
 struct Cell {
@@ -101,20 +104,24 @@ static std::ifstream opened(const std::string &path) {
     return file;
 }
 
-static std::vector<Port> read_ports(const std::string &path) {
+static std::vector<Port> read_ports(const std::string &path, std::size_t &cycles) {
     std::ifstream file = opened(path);
     std::vector<Port> ports;
-    std::string direction;
-    Port port;
-    while (file >> direction >> port.name >> port.elements >> port.bits >> port.is_signed) {
-        port.input = direction == "input";
-        ports.push_back(port);
+    std::string line;
+    while (std::getline(file, line)) {
+        std::istringstream words(line);
+        Port port = Port();
+        if (words >> port.use && port.use == "cycles" ? !(words >> cycles) || cycles == 0
+                                                      : !(words >> port.name >> port.elements >> port.bits >> port.is_signed))
+            give_up(path + " has a malformed line: " + line);
+        if (port.use != "cycles")
+            ports.push_back(port);
     }
     return ports;
 }
 
 static void read_codes(Port &port, const std::string &folder) {
-    std::string path = folder + (port.input ? "/inputs_" : "/expected_") + port.name + ".dat";
+    std::string path = folder + (port.use == "input" ? "/inputs_" : "/expected_") + port.name + ".dat";
     std::ifstream file = opened(path);
     std::string samples, values;
     std::size_t width;
@@ -205,6 +212,51 @@ static void feed(const Port &port, std::size_t first, std::size_t count, Values 
         }
 }
 
+static void evaluate(const std::vector<Instance> &instances, Values &nets) {
+    for (const Instance &instance : instances) {
+        Values pins;
+        for (const std::string &pin : instance.cell->pins)
+            pins[pin] = net_value(nets, instance.nets.at(pin));
+        Expression expression = {instance.cell->expression.c_str(), pins};
+        nets[instance.output] = expression.either();
+    }
+}
+
+// The nets of all ports of a use, set to a value or, where `from` is given, to what is assigned to NAME_next.
+static void set_ports(const std::vector<Port> &ports, const std::string &use, Lanes value, Values &nets,
+                      const std::map<std::string, std::string> *from) {
+    Values taken;
+    for (const Port &port : ports)
+        for (std::size_t place = 0; port.use == use && place < port.elements * port.bits; place++) {
+            Port next = port;
+            next.name += "_next";
+            if (from && !from->count(bit_name(next, place)))
+                give_up("the netlist assigns no " + bit_name(next, place));
+            taken[bit_name(port, place)] = from ? net_value(nets, from->at(bit_name(next, place))) : value;
+        }
+    for (const Values::value_type &net : taken)
+        nets[net.first] = net.second;
+}
+
+// Cycles of a clocked machine, whose registers keep what the vectors before left in them.
+static void run_machine(const std::vector<Port> &ports, const std::vector<Instance> &instances,
+                        const std::map<std::string, std::string> &assigns, std::size_t cycles, Values &nets) {
+    for (std::size_t cycle = 0; cycle <= cycles; cycle++) {
+        set_ports(ports, "start", cycle == 0 ? ~(Lanes)0 : 0, nets, 0);
+        evaluate(instances, nets);
+        set_ports(ports, "register", 0, nets, &assigns);
+        set_ports(ports, "start", 0, nets, 0);
+        for (const Port &port : ports) {
+            if (port.use != "done")
+                continue;
+            evaluate(instances, nets);
+            Lanes done = net_value(nets, assigns.at(port.name));
+            if (done != (cycle == cycles ? ~(Lanes)0 : 0))
+                give_up(port.name + " is wrong after cycle " + std::to_string(cycle));
+        }
+    }
+}
+
 static std::size_t compare(const Port &port, std::size_t first, std::size_t count, const Values &nets,
                            const std::map<std::string, std::string> &assigns, bool quiet) {
     std::size_t wrong = 0;
@@ -229,43 +281,45 @@ static std::size_t compare(const Port &port, std::size_t first, std::size_t coun
 int main(int argc, char **argv) {
     if (argc != 5)
         give_up("arguments: PORTS CELLS NETLIST FOLDER");
-    std::vector<Port> ports = read_ports(argv[1]);
+    std::size_t cycles = 0;
+    std::vector<Port> ports = read_ports(argv[1], cycles);
     std::map<std::string, Cell> cells = read_cells(argv[2]);
     std::vector<Instance> instances;
     std::map<std::string, std::string> assigns;
     read_netlist(argv[3], cells, instances, assigns);
-    std::size_t outputs = 0;
+    std::size_t outputs = 0, samples = 0;
     for (Port &port : ports) {
+        if (!port.has_codes())
+            continue;
         read_codes(port, argv[4]);
-        if (port.samples != ports[0].samples)
+        if (samples != 0 && port.samples != samples)
             give_up("the vector files differ in length");
-        outputs += !port.input;
+        samples = port.samples;
+        outputs += port.use == "output";
     }
     if (outputs == 0)
         give_up("there is no output to compare");
     std::size_t wrong = 0, codes = 0;
-    for (std::size_t first = 0; first < ports[0].samples; first += 64) {
-        std::size_t count = std::min<std::size_t>(64, ports[0].samples - first);
-        Values nets;
-        nets["1'b0"] = 0;
-        nets["1'b1"] = ~(Lanes)0;
+    Values nets;
+    nets["1'b0"] = 0;
+    nets["1'b1"] = ~(Lanes)0;
+    set_ports(ports, "register", 0x5a3cf00f96c3a5e1ULL, nets, 0);
+    for (std::size_t first = 0; first < samples; first += 64) {
+        std::size_t count = std::min<std::size_t>(64, samples - first);
         for (const Port &port : ports)
-            if (port.input)
+            if (port.use == "input")
                 feed(port, first, count, nets);
-        for (const Instance &instance : instances) {
-            Values pins;
-            for (const std::string &pin : instance.cell->pins)
-                pins[pin] = net_value(nets, instance.nets.at(pin));
-            Expression expression = {instance.cell->expression.c_str(), pins};
-            nets[instance.output] = expression.either();
-        }
+        if (cycles)
+            run_machine(ports, instances, assigns, cycles, nets);
+        else
+            evaluate(instances, nets);
         for (const Port &port : ports)
-            if (!port.input) {
+            if (port.use == "output") {
                 wrong += compare(port, first, count, nets, assigns, wrong > 0);
                 codes += count * port.elements;
             }
     }
-    std::cout << instances.size() << " cells, " << ports[0].samples << " samples: " << wrong << " of " << codes
+    std::cout << instances.size() << " cells, " << samples << " samples: " << wrong << " of " << codes
               << " codes differ" << std::endl;
     return wrong > 0;
 }

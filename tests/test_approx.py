@@ -20,11 +20,15 @@ from numpy.typing import NDArray
 from edgecomp import golden, interp
 from edgecomp.approx import executor, explore
 from edgecomp.approx.declare import declare
-from edgecomp.approx.genes import MAX_LOW, Exact, Genes, read_classifier, to_network, tournament
+from edgecomp.approx.genes import Exact, Genes, read_classifier, to_network, tournament
 from edgecomp.approx.masks import PRICES, trained_masks
+from edgecomp.approx.noise import jittered
 from edgecomp.approx.search import Front, Plan, Variation, front_of, search, survivors
+from edgecomp.backends.printed import load_library
+from edgecomp.backends.printed.design import make_design, simulate_design
 from edgecomp.backends.printed.forms import Form
 from edgecomp.backends.printed.lower import to_circuit
+from edgecomp.backends.printed.options import Effort, PrintedOptions, Timing
 from edgecomp.cli import main
 from edgecomp.errors import DataError, InexpressibleError, MismatchError, ToolError
 from edgecomp.export import to_onnx
@@ -98,6 +102,21 @@ def test_approximate_genes_agree_everywhere(seed: int, hidden: tuple[int, ...], 
     np.testing.assert_array_equal(execute(to_circuit(network, Form()), {"x": x})["y"].reshape(-1), expected)
 
 
+def test_whole_comparisons_are_an_exact_choice_that_one_neuron_can_make() -> None:
+    exact, x = read_classifier(perceptron(4, (3,), 3)), rows(4)
+    genes = exact.starts[0].copy()
+    exact.space.parts()[0]["mask"].of(genes)[...] &= 6
+    network = to_network(exact, genes)
+    best = next(node for node in network.nodes if isinstance(node, ArgMax))
+    assert not best.tree.array.size
+    options = PrintedOptions(effort=Effort.QUICK, form=Timing.SEQUENTIAL)
+    target = load_library()
+    design = make_design(network, target, options)
+    assert design.machine is not None
+    assert design.machine.cycles == 6
+    simulate_design(design, target, {"x": x}, interp.outputs(network, {"x": x}))
+
+
 def test_mutations_reach_every_kind_of_gene() -> None:
     exact = read_classifier(perceptron(1))
     genes = np.stack([scrambled(exact, seed, 60) for seed in range(12)])
@@ -106,7 +125,7 @@ def test_mutations_reach_every_kind_of_gene() -> None:
             if not (parts is exact.space.parts()[-1] and name == "top"):
                 changed = (part.of(genes) != part.of(exact.starts[0])).any()
                 assert changed or name == "top"
-    assert (exact.space.low.of(genes) > 0).any()
+    assert (exact.space.compared.of(genes) != -1).any()
 
 
 def test_what_is_left_out_makes_the_foretold_area_smaller() -> None:
@@ -120,7 +139,7 @@ def test_what_is_left_out_makes_the_foretold_area_smaller() -> None:
         parts[0][name].of(less)[...] = value if name == "digit" else parts[0][name].of(less) & value
         assert task.scores(less[None])[0, 1] < price
     nothing = whole.copy()
-    exact.space.low.of(nothing)[...] = MAX_LOW
+    exact.space.compared.of(nothing)[...] = 0
     assert task.scores(nothing[None])[0, 1] == 0
     assert classes_of(to_network(exact, nothing), x).max() == 0
 
@@ -256,10 +275,22 @@ def test_declared_changes_are_counted() -> None:
     genes = exact.starts[0].copy()
     exact.space.parts()[0]["const"].of(genes)[1] += 1
     exact.space.parts()[0]["used"].of(genes)[0] = 6
-    exact.space.low.of(genes)[:] = [1, MAX_LOW]
+    exact.space.compared.of(genes)[:] = [-2, 0]
     counts = declare(exact.space, exact.starts, genes)
     assert (counts["constants_changed"], counts["input_bits_dropped"]) == (1, 1)
     assert (counts["comparisons_coarser"], counts["comparisons_removed"]) == (1, 1)
+
+
+def test_noisy_copies_stand_behind_the_rows() -> None:
+    codes, y = np.arange(1500, dtype=np.int64).reshape(300, 5) % 16, np.arange(300, dtype=np.int64) % 3
+    more, classes = jittered(codes, y, 4, seed=1)
+    assert len(more) == len(classes) == 4200
+    np.testing.assert_array_equal(more[:300], codes)
+    np.testing.assert_array_equal(classes, np.tile(y, 14))
+    moved = more[300:] - np.tile(codes, (13, 1))
+    assert (more.min(), more.max(), moved.min(), moved.max()) == (0, 15, -1, 1)
+    assert 0.2 < (moved != 0).mean() < 0.3
+    assert len(jittered(codes % 4, y, 2, seed=1)[0]) == 300
 
 
 def test_ranks() -> None:
@@ -290,6 +321,11 @@ def test_explore_writes_the_front_and_bundles(explored: Path) -> None:
     assert summary["rank_correlation"] > 0.8
     report = json.loads((explored / "budget-0.02" / "report.json").read_text())
     assert {row["differences"]["value"] for row in report["golden"]} == {0}
+    stages = {row["stage"]: row for row in report["accuracy"]}
+    assert list(stages) == ["integer", "approximated"]
+    assert stages["integer"]["metrics"]["accuracy"]["value"] == pytest.approx(0.94152, abs=1e-4)
+    assert stages["approximated"]["flips"]["value"] > 0
+    assert "the same circuit with its logits brought out" in {row["name"] for row in report["stages"]}
     assert "this network approximates another" in report["notes"][0]
     assert f"{chosen['accuracy']:.4f}; {summary['exact']['accuracy']:.4f} is the exact" in report["notes"][1]
     assert report["totals"]["area"]["value"] <= chosen["mapped_cm2"] + 1e-9
@@ -323,10 +359,10 @@ def test_an_interrupted_exploration_goes_on(tmp_path: Path) -> None:
         at = int(json.loads(str(file["head"]))["generation"])
     again = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     assert again.stderr is not None
-    first = next(line for line in again.stderr if " generation " in line)
+    first = next(line for line in again.stderr if " generations: " in line)
     os.killpg(again.pid, signal.SIGINT)
     again.communicate(timeout=60)
-    assert int(first.partition(" generation ")[2].split()[0]) > at
+    assert int(first.partition("] ")[2].split()[0]) > at
 
 
 def test_what_explore_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -218,8 +218,9 @@ def test_targets(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.search(r"^egfet +default of printed +200 +1, 0\.8, 0\.6 ", said, re.M)
     assert cli.main(["targets", "--json"]) == Exit.DONE
     found = json.loads(capsys.readouterr().out)
-    assert sorted(found) == ["egfet", "xc7a35t", "xc7z020", "xcu250", "xcvu13p", "xczu7ev"]
+    assert sorted(found) == ["egfet", "host", "xc7a35t", "xc7z020", "xcu250", "xcvu13p", "xczu7ev"]
     assert found["xc7z020"]["lut"] == 53200
+    assert found["host"]["compiler"] == "gcc"
 
 
 def test_doctor_fails_only_where_something_required_is_missing(
@@ -334,3 +335,20 @@ def test_readme_has_every_exit_code_and_setting() -> None:
     table = text.partition("| setting |")[2].partition("\n\n")[0]
     cells = re.findall(r"^\| (`[^|]*) \|", table, flags=re.MULTILINE)
     assert set(re.findall(r"`([^`]+)`", " ".join(cells))) == {*SETTINGS, *OWN_SETTINGS}
+
+
+def test_a_bar_on_a_terminal_and_lines_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    talk = cli._Talk()
+    for done in range(1, 101):
+        talk.advance(done, 100, "steps")
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition("] ")[2] for line in lines] == ["1 of 100 steps", "100 of 100 steps"]
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    talk = cli._Talk()
+    for done in range(1, 101):
+        talk.advance(done, 100, "steps")
+    drawn = capsys.readouterr().err
+    assert drawn.startswith("\r[" + "." * 30 + "] 1 of 100 steps")
+    assert drawn.endswith("\r[" + "#" * 30 + "] 100 of 100 steps\x1b[K\n")

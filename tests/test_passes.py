@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from edgecomp import interp
 from edgecomp.cli import cli, main
 from edgecomp.errors import UsageError
 from edgecomp.ir import Input, Network, Output
-from edgecomp.passes import decides, with_argmax
+from edgecomp.passes import decides, with_argmax, with_logits
 from tests.generator import make
 
 
@@ -111,3 +112,17 @@ def test_a_regression_has_no_class(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main([*arguments[:-1], "head=class"]) == 2
     assert "head cannot be class" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_logits_stand_beside_a_class_that_is_there_already() -> None:
+    plain = logits([Fraction(1)] * 3, [Fraction(0)])
+    decided = with_argmax(plain)
+    both = with_logits(decided)
+    x = {"x": np.random.default_rng(2).integers(-300, 301, (50, 3))}
+    assert [node.name for node in both.outputs] == ["y", "logits"]
+    found = interp.outputs(both, x)
+    np.testing.assert_array_equal(found["y"], interp.outputs(decided, x)["y"])
+    np.testing.assert_array_equal(found["logits"], x["x"])
+    assert [node.name for node in with_logits(plain).outputs] == ["logits", "y"]
+    taken = Network(nodes=tuple(replace(n, name="logits") if isinstance(n, Output) else n for n in decided.nodes))
+    assert [node.name for node in with_logits(taken).outputs] == ["logits", "logits_"]

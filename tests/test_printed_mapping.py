@@ -366,7 +366,7 @@ def test_what_is_too_large_is_refused_at_once(target: PrintedTarget) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"efort": "quick"}, "--set: there is no setting named efort\n  hint: did you mean effort?"),
+        ({"efort": "quick"}, "--set: there is no setting named efort\n  hint: did you mean effort or form?"),
         ({"effort": "fast"}, "--set effort: effort cannot be fast\n  hint: there are: full, quick"),
         ({"jobs": "-1"}, "--set jobs: jobs cannot be -1\n  hint: give an integer from 0 to 256"),
     ],

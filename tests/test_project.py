@@ -156,7 +156,7 @@ def test_nearest() -> None:
 
 def test_targets_and_their_family() -> None:
     assert target_names() == ("xc7a35t", "xc7z020", "xcu250", "xcvu13p", "xczu7ev")
-    assert families() == {"fpga": "xcvu13p", "printed": "egfet"}
+    assert families() == {"fpga": "xcvu13p", "mcu": "host", "printed": "egfet"}
     assert family_of("printed") == family_of("egfet") == ("printed", "egfet")
     assert family_of("fpga") == ("fpga", "xcvu13p")
     assert load_target("fpga") == load_target("xcvu13p")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from edgecomp.approx.genes import MAX_LOW, Genes, Space
+from edgecomp.approx.genes import Genes, Space
 
 
 def declare(space: Space, starts: Genes, genes: Genes) -> Mapping[str, object]:
@@ -29,7 +29,7 @@ def declare(space: Space, starts: Genes, genes: Genes) -> Mapping[str, object]:
         if at == 0:
             read = np.bitwise_or.reduce(np.where(one["digit"] != 0, kept, 0), axis=(0, 2))
             found["input_bits_dropped"] = int(np.bitwise_count(two["used"] & ~read).sum())
-    low = space.low.of(genes)
-    compared = {"comparisons_coarser": int(((low > 0) & (low < MAX_LOW)).sum()),
-                "comparisons_removed": int((low >= MAX_LOW).sum())}  # fmt: skip
+    masks = space.compared.of(genes)
+    compared = {"comparisons_coarser": int(((masks != -1) & (masks != 0)).sum()),
+                "comparisons_removed": int((masks == 0).sum())}  # fmt: skip
     return {**found, **compared}

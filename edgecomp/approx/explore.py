@@ -18,7 +18,8 @@ from edgecomp.approx.declare import declare
 from edgecomp.approx.executor import dask, local, task_of
 from edgecomp.approx.genes import Exact, Genes, read_classifier, to_network
 from edgecomp.approx.masks import trained_masks
-from edgecomp.approx.search import Front, Plan, search
+from edgecomp.approx.noise import jittered
+from edgecomp.approx.search import Front, Plan, front_of, search
 from edgecomp.backends.printed import PrintedTarget, load_library
 from edgecomp.backends.printed.cost import area_cm2
 from edgecomp.backends.printed.design import make_design
@@ -107,7 +108,7 @@ def explore(request: ExploreRequest, progress: Progress) -> Explored:
         _write(model, to_onnx(to_network(exact, points[pick].genes)).SerializeToString(deterministic=True))
         notes = noted(start, points[pick], said)
         build(BuildRequest(model=model, target=request.target, flow=None, out=folder, data=project.data, settings={},
-                           notes=notes), progress)  # fmt: skip
+                           notes=notes, approximates=network), progress)  # fmt: skip
         chosen.append((budget, points[pick], said, folder))
     found = Explored(folder=out, exact=start, points=tuple(points), chosen=tuple(chosen), rank=rank)
     progress.stage("writing the front")
@@ -152,19 +153,20 @@ def _changed(exact: Network, other: Network, codes: NDArray[np.int64]) -> float:
 def _searched(
     request: ExploreRequest, exact: Exact, codes: NDArray[np.int64], y: NDArray[np.int64], out: Path, progress: Progress
 ) -> Front:
-    task = task_of(exact.space, codes, y)
+    noisy, classes = jittered(codes, y, exact.space.layers[0].bits, request.plan.seed)
+    task = task_of(exact.space, noisy, classes)
 
     def told(generation: int, front: Front) -> None:
-        if generation % 25 == 0 or generation == request.plan.generations:
-            best, least = 1 - front.scores[:, 0].min(), front.scores[:, 1].min()
-            progress.stage(f"generation {generation} of {request.plan.generations}: {len(front.scores)} on the front, "
-                           f"accuracy up to {best:.4f}, smallest {least:.0f} cells")  # fmt: skip
+        best, least = 1 - front.scores[:, 0].min(), front.scores[:, 1].min()
+        progress.advance(generation, request.plan.generations, f"generations: {len(front.scores)} on the front, "
+                         f"accuracy up to {best:.4f}, smallest {least:.0f} cells")  # fmt: skip
 
     progress.stage("training masks on the selection data")
-    starts = np.concatenate([exact.starts, trained_masks(exact, codes, y, seed=request.plan.seed)])
+    starts = np.concatenate([exact.starts, trained_masks(exact, noisy, classes, seed=request.plan.seed)])
     workers = request.workers or os.cpu_count() or 1
     with local(task, workers) if request.scheduler is None else dask(task, request.scheduler) as executor:
-        return search(exact.space, starts, executor, request.plan, checkpoint=out / CHECKPOINT, progress=told)
+        found = search(exact.space, starts, executor, request.plan, checkpoint=out / CHECKPOINT, progress=told)
+    return front_of(found.genes, task_of(exact.space, codes, y).scores(found.genes))
 
 
 def _claim(out: Path) -> None:

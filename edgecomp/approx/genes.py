@@ -2,8 +2,8 @@
 
 A layer's accumulator j is const[j] + the sum over inputs i and digits d of +-((x_i & mask[j, i, d] & used[i]) << e): a
 weight is a few signed digits, any bits of any summand can be left out, and so can bits of an input. A hidden code is
-clip(accumulator >> shift, 0, 2^top[j] - 1). The class comes from a tree of comparisons, each of which leaves out its
-lowest `low` bits; one that leaves out all of them is no comparison. `to_network` states it all in the integer IR.
+clip(accumulator >> shift, 0, 2^top[j] - 1). The class comes from a tree of comparisons, each of the bits in its mask
+`compared`; one of no bits is no comparison. `to_network` states it all in the integer IR.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from edgecomp.backends.printed.sums import digits
 from edgecomp.errors import InexpressibleError
 from edgecomp.ir import ArgMax, Dense, Input, Ints, Network, Node, Output, Requant, Reshape, Rounding, TableDense, Value
+from edgecomp.ir.nodes import NO_TREE
 
 Genes = NDArray[np.int32]
 
 SUM_BITS = 30  # the compiled scores count in 32 bits
 MAX_CONST = 1 << (SUM_BITS - 2)
-MAX_LOW = 31  # a comparison that leaves out so many bits is none
 HINT = "explore takes multi-layer perceptrons as `edgecomp train` makes them"
 
 
@@ -60,7 +60,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Space:
-    """The layers, and the order of the genes: layer by layer digit, mask, const, used, top; at the end, low.
+    """The layers, and the order of the genes: layer by layer digit, mask, const, used, top; at the end, compared.
 
     A digit is 0, or +-(e + 1) for +-2^e.
     """
@@ -73,7 +73,7 @@ class Space:
 
     @property
     def size(self) -> int:
-        return self.low.stop
+        return self.compared.stop
 
     def parts(self) -> list[dict[str, Part]]:
         found, at = [], 0
@@ -89,7 +89,7 @@ class Space:
         return found
 
     @property
-    def low(self) -> Part:
+    def compared(self) -> Part:
         return Part(start=self.parts()[-1]["top"].stop, shape=(self.classes - 1,))
 
     def table(self) -> NDArray[np.int64]:
@@ -173,6 +173,7 @@ def genes_of(space: Space, layers: Sequence[tuple[NDArray[np.int64], NDArray[np.
         parts["const"].of(genes)[...] = const
         parts["used"].of(genes)[...] = (1 << layer.bits) - 1
         parts["top"].of(genes)[...] = layer.top
+    space.compared.of(genes)[...] = -1
     return genes
 
 
@@ -243,10 +244,10 @@ def to_network(exact: Exact, genes: Genes) -> Network:
             found.append(Requant(name=f"code{number}", x=x, multiplier=Ints([1]), addend=Ints([0]), shift=layer.shift,
                                  lo=Ints([0]), hi=Ints((1 << tops) - 1)))  # fmt: skip
             x = f"code{number}"
-    lows = space.low.of(genes).tolist()
-    rows = [(a, b, -1 << low if low < MAX_LOW else 0)
-            for (a, b), low in zip(tournament(space.classes), lows, strict=True)]  # fmt: skip
-    tree = Ints(np.array(rows, dtype=np.int64).reshape(-1, 3))
+    masks = space.compared.of(genes).tolist()
+    rows = [(a, b, mask) for (a, b), mask in zip(tournament(space.classes), masks, strict=True)]
+    plain = all(mask == -1 for _, _, mask in rows)
+    tree = NO_TREE if plain else Ints(np.array(rows, dtype=np.int64).reshape(-1, 3))
     found += [ArgMax(name="class", x=x, tree=tree), Output(name=exact.name, x="class")]
     return Network(nodes=tuple(found))
 

@@ -48,16 +48,16 @@ def activate(sums, shift, top, count):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, inline="always")
-def decide(values, index, lows, pairs, count):  # type: ignore[no-untyped-def]
+def decide(values, index, masks, pairs, count):  # type: ignore[no-untyped-def]
     """Run the comparisons; the slot that holds the class of each row."""
     for j in range(pairs.shape[0] + 1):
         index[j, :count] = j
     for c in range(pairs.shape[0]):
-        a, b, s = pairs[c, 0], pairs[c, 1], np.int32(lows[c])
-        if s >= NOTHING:
+        a, b, mask = pairs[c, 0], pairs[c, 1], np.int32(masks[c])
+        if mask == 0:
             continue
         for n in range(count):
-            later = (values[b, n] >> s) > (values[a, n] >> s)
+            later = (values[b, n] & mask) > (values[a, n] & mask)
             values[a, n] = values[b, n] if later else values[a, n]
             index[a, n] = index[b, n] if later else index[a, n]
     return pairs[pairs.shape[0] - 1, 0]
@@ -136,11 +136,20 @@ def heap(columns, const, width, first):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def zeros_below(mask):  # type: ignore[no-untyped-def]
+    """The place of a mask's lowest bit; NOTHING where it has none."""
+    place = 0
+    while place < NOTHING and not mask >> place & 1:
+        place += 1
+    return place
+
+
+@njit(cache=True, nogil=True)
 def lowest(genes, at, pairs):  # type: ignore[no-untyped-def]
     """Of each logit, the lowest bit that a comparison reads; NOTHING where none does."""
     lows = np.full(pairs.shape[0] + 1, NOTHING, np.int64)
     for c in range(pairs.shape[0] - 1, -1, -1):
-        a, b, low = pairs[c, 0], pairs[c, 1], genes[at + c]
+        a, b, low = pairs[c, 0], pairs[c, 1], zeros_below(genes[at + c])
         lows[b] = min(low, lows[a]) if low < NOTHING else NOTHING
         lows[a] = min(low, lows[a])
     return lows
@@ -188,12 +197,15 @@ def comparisons(genes, at, pairs, lows, least, most):  # type: ignore[no-untyped
     choices = max(1, int(np.ceil(np.log2(classes))))
     price = 0.0
     for c in range(classes - 1):
-        a, b, low = pairs[c, 0], pairs[c, 1], genes[at + c]
-        if low >= NOTHING:
+        a, b, mask = pairs[c, 0], pairs[c, 1], genes[at + c]
+        if mask == 0:
             continue
         whole = width_of(min(least[a], least[b]), max(most[a], most[b]))
         moved = max(0, whole - lows[a]) if c < classes - 2 else 0
-        price += COMPARE * max(0, whole - low) + CHOOSE * moved + (choices if c >= classes // 2 else 0)
+        wires = 0
+        for k in range(whole):
+            wires += mask >> k & 1
+        price += COMPARE * wires + CHOOSE * moved + (choices if c >= classes // 2 else 0)
         least[a], most[a] = min(least[a], least[b]), max(most[a], most[b])
     return price
 

@@ -20,10 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecomp.approx.executor import Executor
-from edgecomp.approx.genes import MAX_CONST, MAX_LOW, Genes, Layer, Part, Space
+from edgecomp.approx.genes import MAX_CONST, Genes, Layer, Part, Space
 from edgecomp.errors import DataError, DiskError
 
 CHECKPOINT_GENERATIONS = 50
+HIGHEST = 20  # bits of comparisons that are turned lie below it
 
 Parts = Mapping[str, Part]
 
@@ -148,7 +149,7 @@ class Variation:
             number += layer.outputs
             found[parts["used"].start : parts["used"].stop] = np.arange(layer.inputs) + number
             number += layer.inputs
-        found[self.space.low.start :] = np.arange(self.space.classes - 1) + number
+        found[self.space.compared.start :] = np.arange(self.space.classes - 1) + number
         return found
 
     def mutate(self, genes: Genes, rng: np.random.Generator) -> Genes:
@@ -177,8 +178,8 @@ class Variation:
             place = _any(parts["top"], rng)
             row[place] = np.clip(row[place] + rng.choice([-1, 1]), 1, layer.top)
         else:
-            place = _any(self.space.low, rng)
-            row[place] = MAX_LOW if rng.random() < 0.1 else np.clip(min(row[place], 12) + rng.choice([-1, 1]), 0, 16)
+            place = _any(self.space.compared, rng)
+            row[place] = _comparison(int(row[place]), rng)
 
     def _weight(self, row: Genes, layer: Layer, parts: Parts, rng: np.random.Generator) -> None:
         """A digit moved by one place, dropped, turned, or made anew with a mask of its own."""
@@ -196,6 +197,19 @@ class Variation:
         else:
             moved = min(max(abs(digit) + int(rng.choice([-1, 1])), 1), layer.places)
             row[place] = moved if digit > 0 else -moved
+
+
+def _comparison(mask: int, rng: np.random.Generator) -> int:
+    """A mask with its lowest bit out or the one below it in, any bit turned, all in, or none."""
+    kind = rng.random()
+    if kind < 0.1 or (kind < 0.2 and not mask):
+        return 0 if mask else -1
+    lowest = mask & -mask
+    if kind < 0.45:
+        return mask | lowest >> 1
+    if kind < 0.8 and mask & (mask - 1) and lowest < 1 << HIGHEST:
+        return mask ^ lowest
+    return mask ^ 1 << int(rng.integers(HIGHEST))
 
 
 def _any(part: Part, rng: np.random.Generator) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from edgecomp.errors import UsageError
 from edgecomp.flows.base import Built, Clock, Flow, Job, Progress, same
 from edgecomp.flows.hls import hls_flow
+from edgecomp.flows.mcu import mcu_flow
 from edgecomp.flows.printed import printed_flow
 from edgecomp.flows.rtl import rtl_flow
 from edgecomp.project import family_of, nearest
@@ -15,9 +16,8 @@ __all__ = ["Built", "Clock", "Flow", "Job", "Progress", "flow_for", "same"]
 
 Maker = Callable[[str, Mapping[str, str]], Flow]
 FLOWS: Mapping[str, Mapping[str, Maker]] = {
-    "fpga": {"hls": hls_flow, "rtl": rtl_flow},
-    "printed": {"printed": printed_flow},
-}
+    "fpga": {"hls": hls_flow, "rtl": rtl_flow}, "printed": {"printed": printed_flow}, "mcu": {"mcu": mcu_flow}
+}  # fmt: skip
 
 
 def flow_for(target: str, flow: str | None, settings: Mapping[str, str]) -> Flow:

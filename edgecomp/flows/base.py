@@ -28,6 +28,9 @@ Codes = NDArray[np.int64]
 class Progress(Protocol):
     def stage(self, name: str) -> None: ...
 
+    def advance(self, done: int, total: int, said: str) -> None:
+        """So much of a long stage is done."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Clock:

@@ -85,7 +85,8 @@ class Mlp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """`sparsity` weighs the weights' mean magnitude in the loss; `warm` is the share of epochs with free scales."""
+    """`sparsity` weighs the weights' mean magnitude in the loss; `warm` is the share of epochs with free scales, and
+    `soft` that in which weights are not quantised yet."""
 
     epochs: int = 1500
     restarts: int = 8
@@ -93,6 +94,7 @@ class Schedule:
     batch: int = 2048
     sparsity: float = 0.0
     warm: float = 0.4
+    soft: float = 0.5
 
 
 def power_of_two(w: torch.Tensor, fraction: int) -> torch.Tensor:
@@ -128,6 +130,10 @@ class Nets:
     scales: list[torch.Tensor]
     gain: torch.Tensor
 
+    def soft(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weight and bias before they are quantised."""
+        return self.weights[layer].clamp(-1, 1), self.biases[layer]
+
     def hard(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Quantised weight and bias; the bias lies on the accumulator's grid."""
         act = power_of_two if self.spec.weights is Weights.POWER_OF_TWO else fixed_point
@@ -135,20 +141,21 @@ class Nets:
         weight = act(self.weights[layer].clamp(-1, 1), self.spec.fraction)
         return weight, fixed_point(self.biases[layer], self.spec.fraction + inputs)
 
-    def run(self, x: torch.Tensor, *, rescale: bool = False) -> torch.Tensor:
+    def run(self, x: torch.Tensor, *, rescale: bool = False, soft: bool = False) -> torch.Tensor:
         """Logits (R, N, classes) of inputs (N, features) in 0..1; `rescale` fits the full scales to these first."""
         import torch
 
+        parts = self.soft if soft else self.hard
         v = x.expand(self.gain.shape[0], *x.shape)
         for layer in range(len(self.weights) - 1):
-            weight, bias = self.hard(layer)
+            weight, bias = parts(layer)
             total = torch.baddbmm(bias[:, None, :], v, weight.transpose(1, 2))
             if rescale:
                 sample = total.detach().reshape(len(total), -1)[:, :: max(1, total[0].numel() // 20000)]
                 high = torch.quantile(sample, 0.995, dim=1).clamp(min=2.0**-8)
                 self.scales[layer] = high.log2().round()
             v = floored(total / torch.exp2(self.scales[layer])[:, None, None], self.spec.hidden_bits)
-        weight, bias = self.hard(len(self.weights) - 1)
+        weight, bias = parts(len(self.weights) - 1)
         return torch.baddbmm(bias[:, None, :], v, weight.transpose(1, 2))
 
     def take(self, restart: int) -> Mlp:
@@ -216,7 +223,7 @@ def _train(
     for epoch in range(plan.epochs):
         free = epoch < plan.warm * plan.epochs and epoch % 20 == 0
         chosen = torch.randperm(len(x), generator=generator)[: plan.batch]
-        losses = _losses(nets, x[chosen], target[chosen], rescale=free)
+        losses = _losses(nets, x[chosen], target[chosen], rescale=free, soft=epoch < plan.soft * plan.epochs)
         optimiser.zero_grad()
         total = losses.sum() + plan.sparsity * sum(w.abs().mean(dim=(1, 2)).sum() for w in nets.weights)
         total.backward()  # type: ignore[no-untyped-call]
@@ -229,11 +236,11 @@ def _train(
     return sorted(best, key=lambda pair: -pair[0])
 
 
-def _losses(nets: Nets, x: torch.Tensor, y: torch.Tensor, *, rescale: bool) -> torch.Tensor:
+def _losses(nets: Nets, x: torch.Tensor, y: torch.Tensor, *, rescale: bool, soft: bool) -> torch.Tensor:
     """Cross entropy (R,)."""
     import torch
 
-    logits = nets.run(x, rescale=rescale) * nets.gain[:, None, None]
+    logits = nets.run(x, rescale=rescale, soft=soft) * nets.gain[:, None, None]
     many = torch.nn.functional.cross_entropy(logits.flatten(0, 1), y.repeat(len(logits)), reduction="none")
     return many.reshape(len(logits), -1).mean(dim=1)
 

@@ -61,6 +61,7 @@ class Findings:
     built: Built
     seconds: Mapping[str, float]
     notes: tuple[str, ...] = ()
+    exact: Mapping[str, NDArray[np.int64]] | None = None  # of the network that this one approximates
 
 
 def fill(found: Findings) -> Report:
@@ -157,13 +158,16 @@ def tool_versions(programs: Sequence[str]) -> tuple[ToolVersion, ...]:
 
 
 def accuracies(found: Findings) -> tuple[Accuracy, ...]:
-    """The quantised source and the integer network on the labelled vectors."""
+    """The quantised source, the integer network, and its approximation on the labelled vectors."""
     count = len(found.labels)
     if not count:
         return ()
     node = found.network.outputs[0]
     integer = real_output(node, found.expected[node.name][:count])
     stages = [("integer", integer.reshape(count, -1), decides(found.network))]
+    if found.exact is not None:
+        plain = real_output(node, found.exact[node.name][:count]).reshape(count, -1)
+        stages = [("integer", plain, decides(found.network)), ("approximated", *stages[0][1:])]
     if found.quantised is not None:
         decided_there = found.lowered is not None and decides(found.lowered.network)
         stages.insert(0, ("quantised", found.quantised[node.name][:count].reshape(count, -1), decided_there))

@@ -60,7 +60,10 @@ class Resource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accuracy:
-    """How good the model is at one stage ("float", "quantised", "integer"); flips: classes unlike the stage before."""
+    """How good the model is at one stage ("quantised", "integer", "approximated").
+
+    `flips` counts classes unlike those of the stage before.
+    """
 
     stage: str
     metrics: Mapping[str, Figure]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from edgecomp.backends.printed.gates import Port
 from edgecomp.backends.printed.library import PrintedTarget
 from edgecomp.backends.printed.netlist import Netlist
+from edgecomp.backends.printed.sequential import Machine
+from edgecomp.errors import MismatchError
 
 Codes = NDArray[np.int64]
 Lanes = NDArray[np.uint64]  # bit k of word w is vector 64 * w + k
@@ -47,6 +49,64 @@ def simulate(netlist: Netlist, target: PrintedTarget, inputs: Mapping[str, Codes
         for port in netlist.outputs:
             results[port.node][start : start + count, port.index] = unload(signals, port, count)
     return GateRun(outputs=results, states=total)
+
+
+def simulate_machine(
+    netlist: Netlist, target: PrintedTarget, machine: Machine, inputs: Mapping[str, Codes], *, states: bool = True
+) -> GateRun:
+    """The machine on host codes, cycle by cycle from any contents of its registers; see `simulate`.
+
+    Every cycle from the first to that of the result is counted in the states. MismatchError where `done` does not rise
+    just then.
+    """
+    flat = {name: np.ascontiguousarray(codes.reshape(len(codes), -1)) for name, codes in inputs.items()}
+    samples = len(next(iter(flat.values())))
+    cells = [target.cells[name] for name in netlist.names]
+    acts, widths = [evaluator(cell.truth) for cell in cells], [len(cell.pins) for cell in cells]
+    total = np.zeros((netlist.cells, (1 << netlist.pins.shape[1]) if states else 0), dtype=np.int64)
+    given = [port for port in netlist.outputs if port.node not in machine.own]
+    results: dict[str, Codes] = {
+        node: np.zeros((samples, sum(p.node == node for p in given)), dtype=np.int64)
+        for node in dict.fromkeys(p.node for p in given)
+    }
+    for begin in range(0, samples, CHUNK_VECTORS):
+        part = {name: codes[begin : begin + CHUNK_VECTORS] for name, codes in flat.items()}
+        count = len(next(iter(part.values())))
+        for signals in _cycles(netlist, machine, acts, part, count):
+            if states:
+                total += count_states(netlist, widths, signals, count)
+        for port in given:
+            results[port.node][begin : begin + count, port.index] = unload(signals, port, count)
+    return GateRun(outputs=results, states=total)
+
+
+def _cycles(
+    netlist: Netlist, machine: Machine, acts: Sequence[Callable[..., None]], inputs: Mapping[str, Codes], count: int
+) -> Iterator[Lanes]:
+    """The settled signals of every cycle after the one of `start`, up to that of the result."""
+    own = {port.node: max(p.index for p in netlist.inputs if p.node == port.node) + 1
+           for port in netlist.inputs if port.node in machine.own}  # fmt: skip
+    idle = {name: np.zeros((count, elements), dtype=np.int64) for name, elements in own.items()}
+    signals = load(netlist, {**inputs, **idle}, count)
+    rng = np.random.default_rng(0)
+    outputs = {(port.node, port.index): port.bits for port in netlist.outputs}
+    start = next(port.bits[0] for port in netlist.inputs if port.node == machine.start)
+    registers = [(bit, end) for port in netlist.inputs if (f"{port.node}_next", port.index) in outputs
+                 for bit, end in zip(port.bits, outputs[f"{port.node}_next", port.index], strict=True)]  # fmt: skip
+    for bit, _ in registers:
+        signals[bit] = rng.integers(0, 1 << 64, size=signals.shape[1], dtype=np.uint64)
+    for cycle in range(-1, machine.cycles + 1):
+        signals[start] = ~np.uint64(0) if cycle < 0 else np.uint64(0)
+        run_cells(netlist, acts, signals)
+        if cycle >= 0:
+            done = signals[outputs[machine.done, 0][0]]
+            if (done != (~np.uint64(0) if cycle == machine.cycles else np.uint64(0))).any():
+                raise MismatchError(f"{machine.done} is wrong in cycle {cycle}", where=machine.done,
+                                    hint="this is a fault of edgecomp: please report it with the model")  # fmt: skip
+            yield signals
+        taken = [signals[end].copy() for _, end in registers]
+        for (bit, _), lane in zip(registers, taken, strict=True):
+            signals[bit] = lane
 
 
 def evaluator(truth: Sequence[bool]) -> Callable[..., None]:

@@ -35,7 +35,7 @@ def train(out: Path) -> TrainResult:
     with tempfile.TemporaryDirectory() as scratch:
         table = Path(scratch) / "table.csv"
         write_table(table)
-        schedule = Schedule(epochs=1000, restarts=8)
+        schedule = Schedule(epochs=1000, restarts=8, soft=0.0)
         return train_csv(TrainRequest(data=(table,), label="diagnosis", out=out, hidden=(3,), weight_bits=3,
                                       hidden_bits=4, seed=SEED, schedule=schedule))  # fmt: skip
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from edgecomp.backends.estimate import Estimate
 from edgecomp.backends.printed.library import PrintedTarget, load_library
-from edgecomp.backends.printed.options import SETTINGS, PrintedOptions, parse_options
+from edgecomp.backends.printed.options import SETTINGS, PrintedOptions, Timing, parse_options
 from edgecomp.bundle import Bundle
 from edgecomp.errors import InexpressibleError, Problem, raise_all
 from edgecomp.ir import Network
@@ -26,9 +26,15 @@ class PrintedBackend:
         return parse_options(settings)
 
     def check(self, network: Network, target: PrintedTarget, options: PrintedOptions) -> tuple[Problem, ...]:
+        from edgecomp.backends.printed import sequential
         from edgecomp.backends.printed.check import check
 
-        return check(network)
+        problems = check(network)
+        if options.form is Timing.SEQUENTIAL:
+            problems += sequential.check(network)
+            if target.latch is None:
+                problems += (Problem(what="the library has no latch", where=target.name, hint=sequential.HINT),)
+        return problems
 
     def legalize(self, network: Network, target: PrintedTarget, options: PrintedOptions) -> Network:
         raise_all(InexpressibleError, self.check(network, target, options))
@@ -39,7 +45,10 @@ class PrintedBackend:
         from edgecomp.backends.printed.design import source_files
         from edgecomp.backends.printed.forms import Form
         from edgecomp.backends.printed.lower import to_circuit
+        from edgecomp.backends.printed.sequential import to_machine
 
+        if options.form is Timing.SEQUENTIAL:
+            return Bundle(files=source_files(to_machine(network).circuit))
         return Bundle(files=source_files(to_circuit(network, Form())))
 
     def estimate(self, network: Network, target: PrintedTarget, options: PrintedOptions) -> Estimate:

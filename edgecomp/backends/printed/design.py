@@ -17,14 +17,15 @@ from edgecomp.backends.printed.library import PrintedTarget, cell_models
 from edgecomp.backends.printed.lower import to_circuit
 from edgecomp.backends.printed.mapping import TOP, Attempt, map_circuit
 from edgecomp.backends.printed.netlist import Netlist
-from edgecomp.backends.printed.options import Effort, PrintedOptions
+from edgecomp.backends.printed.options import Effort, PrintedOptions, Timing
 from edgecomp.backends.printed.scripts import PORTFOLIO, portfolio
-from edgecomp.backends.printed.verilog import circuit_verilog, netlist_verilog
+from edgecomp.backends.printed.sequential import Machine, to_machine
+from edgecomp.backends.printed.verilog import LATCH, circuit_verilog, machine_verilog, netlist_verilog
 from edgecomp.bundle import Bundle
 from edgecomp.errors import MismatchError
 from edgecomp.ir import ArgMax, Network
 from edgecomp.resources import resource
-from edgecomp.simulate.gates import simulate
+from edgecomp.simulate.gates import GateRun, simulate, simulate_machine
 
 Codes = NDArray[np.int64]
 
@@ -46,12 +47,16 @@ trap 'rm -rf -- "$build"' EXIT
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Design:
-    """The smallest circuit found, mapped; `attempts` by form. The mapping is proven equivalent to `circuit`."""
+    """The smallest circuit found, mapped; `attempts` by form. The mapping is proven equivalent to `circuit`.
+
+    Of a sequential design these are what stands between the registers of `machine`.
+    """
 
     form: Form
     circuit: Circuit
     netlist: Netlist
     attempts: tuple[tuple[Form, tuple[Attempt, ...]], ...]
+    machine: Machine | None = None
 
 
 def forms_of(network: Network) -> tuple[Form, ...]:
@@ -77,7 +82,9 @@ def make_design(
     """
     jobs = options.jobs or None
     tried = {}
-    circuits = dict(_distinct(network, forms_of(network) if form is None else (form,)))
+    machine = to_machine(network) if options.form is Timing.SEQUENTIAL else None
+    forms = forms_of(network) if form is None else (form,)
+    circuits = dict(_distinct(network, forms)) if machine is None else {Form(): machine.circuit}
     for form, circuit in circuits.items():
         tried[form] = map_circuit(circuit, target, scripts=PORTFOLIO[:QUICK_SCRIPTS], jobs=jobs, progress=progress)
     best = min(tried, key=lambda form: area_cm2(tried[form].netlist, target))
@@ -88,7 +95,8 @@ def make_design(
         more = map_circuit(circuits[best], target, scripts=rest, jobs=jobs, progress=progress, offset=QUICK_SCRIPTS)
         attempts[best] += more.attempts
         netlist = min(netlist, more.netlist, key=lambda n: area_cm2(n, target))
-    return Design(form=best, circuit=circuits[best], netlist=netlist, attempts=tuple(attempts.items()))
+    return Design(form=best, circuit=circuits[best], netlist=netlist, attempts=tuple(attempts.items()),
+                  machine=machine)  # fmt: skip
 
 
 def _distinct(network: Network, forms: Sequence[Form]) -> Iterator[tuple[Form, Circuit]]:
@@ -110,15 +118,21 @@ def simulate_design(
     The cost's static power is from the states seen with the first `n_user` vectors, or with all where that is 0.
     MismatchError names the first difference.
     """
-    ran = simulate(design.netlist, target, inputs, states=n_user == 0)
+
+    def run(part: Mapping[str, Codes], states: bool) -> GateRun:
+        if design.machine is None:
+            return simulate(design.netlist, target, part, states=states)
+        return simulate_machine(design.netlist, target, design.machine, part, states=states)
+
+    ran = run(inputs, n_user == 0)
     got = {name: ran.outputs[name].reshape(codes.shape) for name, codes in expected.items()}
     first, count = golden.compare(expected, got)
     if first is not None:
         raise MismatchError(f"the mapped gates differ in {count} codes, first {first}", where=first.node,
                             hint="this is a fault of edgecomp: please report it with the model")  # fmt: skip
     if n_user:
-        ran = simulate(design.netlist, target, {name: codes[:n_user] for name, codes in inputs.items()})
-    return cost_of(design.netlist, target, ran.states)
+        ran = run({name: codes[:n_user] for name, codes in inputs.items()}, True)
+    return cost_of(design.netlist, target, ran.states, design.machine)
 
 
 def source_files(circuit: Circuit) -> dict[str, bytes]:
@@ -135,22 +149,34 @@ def design_files(
         **source_files(design.circuit),
         f"{FOLDER}/netlist.v": netlist_verilog(netlist, target, TOP).encode(),
         f"{FOLDER}/cells.v": cell_models(target, netlist.names).encode(),
-        f"{FOLDER}/ports.txt": ports_text(netlist).encode(),
+        f"{FOLDER}/ports.txt": ports_text(netlist, design.machine).encode(),
         f"{FOLDER}/testbench.cpp": resource("hls/gates_testbench.cpp").read_bytes(),
         f"{FOLDER}/run.sh": RUN_SH.encode(),
     }
+    if design.machine is not None:
+        files[f"{FOLDER}/machine.v"] = machine_verilog(netlist, design.machine, TOP).encode()
+        files[f"{FOLDER}/latch.v"] = LATCH.encode()
     files |= {f"{FOLDER}/tb_data/inputs_{name}.dat": vector_text(codes) for name, codes in inputs.items()}
     files |= {f"{FOLDER}/tb_data/expected_{name}.dat": vector_text(codes) for name, codes in expected.items()}
     return Bundle(files=files)
 
 
-def ports_text(netlist: Netlist) -> str:
-    """One line a port: direction, name, elements, bits of each, 1 where signed."""
+def ports_text(netlist: Netlist, machine: Machine | None) -> str:
+    """One line a port: direction, name, elements, bits of each, 1 where signed.
+
+    A machine's own ports have their use for direction; a register's is its output's port. Its cycles stand at the end.
+    """
     lines = []
+    uses = {} if machine is None else {machine.start: "start", machine.done: "done"}
+    if machine is not None:
+        uses |= {name: "register" for name, _ in machine.registers}
+        uses |= {f"{name}_next": "next" for name, _ in machine.registers}
     for direction, ports in (("input", netlist.inputs), ("output", netlist.outputs)):
         by_node: dict[str, list[Port]] = {}
         for port in ports:
             by_node.setdefault(port.node, []).append(port)
-        lines += [f"{direction} {node} {len(found)} {len(found[0].bits)} {int(found[0].signed)}"
+        lines += [f"{uses.get(node, direction)} {node} {len(found)} {len(found[0].bits)} {int(found[0].signed)}"
                   for node, found in by_node.items()]  # fmt: skip
+    if machine is not None:
+        lines.append(f"cycles {machine.cycles}")
     return "\n".join([*lines, ""])

@@ -50,13 +50,22 @@ def mapped_figures(cost: Cost, target: PrintedTarget) -> dict[str, Figure]:
         "converter_power": Figure(value=round(cost.converter_power_mw, 4), unit="mW", source=Source.ESTIMATE,
                                   method=_converters(cost)),
     }  # fmt: skip
+    if cost.register_bits:
+        figures["register_bits"] = Figure(value=cost.register_bits, unit="bits", source=Source.MEASURED,
+                                          method="two latches each, within the area")  # fmt: skip
+        figures["cycles"] = Figure(value=cost.cycles, unit="cycles", source=Source.MEASURED,
+                                   method="from start to the result, counted in the simulation")  # fmt: skip
     for at in cost.voltages:
         volts = f"{at.voltage:g}V"
         carried = at.supply or f"none of {', '.join(name for name, _ in target.supplies)}"
+        if cost.register_bits:
+            figures[f"clock_{volts}"] = Figure(value=round(at.clock_ms, 1), unit="ms", source=Source.ESTIMATE,
+                                               method="longest path and two latches")  # fmt: skip
+        path = "the clock's period times the cycles" if cost.register_bits else "longest path of cell delays, no wires"
         figures |= {
             f"power_{volts}": Figure(value=round(at.power_mw, 4), unit="mW", source=Source.ESTIMATE, method=seen),
             f"delay_{volts}": Figure(value=round(at.delay_ms, 1), unit="ms", source=Source.ESTIMATE,
-                                     method="longest path of cell delays, no wires"),
+                                     method=path),
             f"period_{volts}": Figure(value=round(at.period_ms, 1), unit="ms", source=Source.ESTIMATE,
                                       method="the target's period, or the delay where that is longer"),
             f"supply_{volts}": Figure(value=carried, unit="supply", source=Source.ESTIMATE,

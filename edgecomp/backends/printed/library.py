@@ -38,6 +38,15 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Latch:
+    """A level-sensitive latch: mean power and the slower edge's delay by voltage. Two are a register bit."""
+
+    area_um2: float
+    mean_uw: Mapping[float, float]
+    delay_ms: Mapping[float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Composite:
     """Cells that stand together for one: (output, cell, inputs) each; the last output is O."""
 
@@ -69,6 +78,7 @@ class PrintedTarget:
     composites: Mapping[str, Composite]
     supplies: tuple[tuple[str, float], ...]
     converters: tuple[Converter, ...]
+    latch: Latch | None = None
 
 
 def load_library(name: str = "egfet") -> PrintedTarget:
@@ -95,6 +105,7 @@ def read_library(path: Path) -> PrintedTarget:
             voltages=tuple(sorted(set.intersection(*(set(c.static_uw) for c in cells.values())), reverse=True)),
             composites={key: _composite(key, entry) for key, entry in table.get("composites", {}).items()},
             converters=tuple(Converter(**entry) for entry in table.get("converters", ())),
+            latch=_latch(table["latch"]) if "latch" in table else None,
         )  # fmt: skip
     except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError, ValueError, AssertionError) as error:
         hint = "see targets/egfet.toml for the form"
@@ -111,6 +122,12 @@ def _cell(name: str, entry: Mapping[str, Any]) -> Cell:
     return Cell(name=name, function=entry["function"], pins=pins, truth=truth, area_um2=float(entry["area"]),
                 static_uw={v: _states(static, mean, v) for v in mean},
                 rise_ms={v: _between(rise, v) for v in mean}, fall_ms={v: _between(fall, v) for v in mean})  # fmt: skip
+
+
+def _latch(entry: Mapping[str, Any]) -> Latch:
+    mean, rise, fall = (_by_voltage(entry[key]) for key in ("mean", "rise", "fall"))
+    return Latch(area_um2=float(entry["area"]), mean_uw={v: float(p) for v, p in mean.items()},
+                 delay_ms={v: max(_between(rise, v), _between(fall, v)) for v in mean})  # fmt: skip
 
 
 def _by_voltage(table: Mapping[str, Any]) -> dict[float, Any]:

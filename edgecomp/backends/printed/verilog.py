@@ -6,8 +6,15 @@ from collections.abc import Sequence
 
 from edgecomp.backends.printed.gates import Circuit, Kind, Port
 from edgecomp.backends.printed.library import OUTPUT, PrintedTarget
-from edgecomp.backends.printed.netlist import Netlist, bit_names
+from edgecomp.backends.printed.netlist import INVERTER, Netlist, bit_names
+from edgecomp.backends.printed.sequential import Machine
 
+LATCH = """\
+// A level-sensitive latch: follows d while e is high.
+module LATCH(input d, input e, output reg O);
+    always @* if (e) O = d;
+endmodule
+"""
 OPERATORS = {Kind.AND: "&", Kind.XOR: "^"}
 
 
@@ -70,6 +77,35 @@ def netlist_verilog(netlist: Netlist, target: PrintedTarget, name: str) -> str:
     return "\n".join(
         [*lines, *(f"    assign {end} = {signal(bit)};" for end, bit in ends(netlist.outputs)), "endmodule", ""]
     )
+
+
+def machine_verilog(netlist: Netlist, machine: Machine, name: str) -> str:
+    """The whole machine: the mapped netlist between its registers, each bit a master and a slave latch."""
+    ports = {port.node: 0 for port in (*netlist.inputs, *netlist.outputs)}
+    for port in (*netlist.inputs, *netlist.outputs):
+        ports[port.node] += len(port.bits)
+    held = dict(machine.registers)
+    inner = {name for register in held for name in (register, f"{register}_next")}
+    outer = [("input ", "clk", 1)]
+    outer += [("input ", port, width) for port, width in ports.items()
+              if port not in inner and any(p.node == port for p in netlist.inputs)]  # fmt: skip
+    outer += [("output", port, width) for port, width in ports.items()
+              if port not in inner and any(p.node == port for p in netlist.outputs)]  # fmt: skip
+    lines = [f"module {name}_machine (",
+             ",\n".join(f"    {kind} wire {_span(width)}{port}" for kind, port, width in outer), ");",
+             "    wire clk_n;", f"    {INVERTER} turn (.a(clk), .O(clk_n));"]  # fmt: skip
+    for register, width in held.items():
+        lines.append(f"    wire {_span(width)}{register}, {register}_next, {register}_master;")
+        for k in range(width):
+            at = "" if width == 1 else f"[{k}]"
+            lines.append(f"    LATCH {register}_m{k} (.d({register}_next{at}), .e(clk_n), .O({register}_master{at}));")
+            lines.append(f"    LATCH {register}_s{k} (.d({register}_master{at}), .e(clk), .O({register}{at}));")
+    joined = ", ".join(f".{port}({port})" for port in ports)
+    return "\n".join([*lines, f"    {name} between ({joined});", "endmodule", ""])
+
+
+def _span(width: int) -> str:
+    return "" if width == 1 else f"[{width - 1}:0] "
 
 
 def netlist_blif(netlist: Netlist, target: PrintedTarget, name: str) -> str:

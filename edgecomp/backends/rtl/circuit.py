@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,9 @@ from edgecomp.backends.rtl.lower import trace
 from edgecomp.ir import Network
 from edgecomp.ir.ranges import bits_of
 
-MORE_STAGES = 12  # tried beyond the least that the total delay asks for
+ADDITIONS, HIDDEN = (0, 1), 1000
+REDUCTION, INVERSION = 9, 0  # alkaid's operation codes
+BALANCING = 16  # cutoffs tried, down to half of the one asked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,16 +53,15 @@ class Circuit:
 
 
 def make_circuit(network: Network, form: Form, *, cutoff: float) -> Circuit:
-    """Trace, share, and cut into the fewest stages whose delay is at most `cutoff` levels, or the shortest found."""
+    """Trace, share, and cut into the fewest stages of at most `cutoff` levels, or of one operation that is longer."""
     from alkaid.trace import trace as close
-    from alkaid.trace.passes import add_surrogate, dead_code_elimin, fuse_ternary_adders, optimize
+    from alkaid.trace.passes import optimize
 
     traced = trace(network, form)
     program = close(list(traced.inputs), list(traced.outputs), optimize=False)
     program = optimize(program, keep_dead_inputs=True, retrace=False)
     if form.ternary:
-        fused = dead_code_elimin(fuse_ternary_adders(program), keep_dead_inputs=True)
-        program = add_surrogate(fused, _skip_op8_cost=True)
+        program = _ternary(program)
     cycles, delay, machine = _staged(program, cutoff)
     values = network.values()
     inputs = tuple(Ends(node=n.name, elements=values[n.name].size, bits=bits_of(n.lo, n.hi), signed=n.lo < 0)
@@ -71,26 +73,59 @@ def make_circuit(network: Network, form: Form, *, cutoff: float) -> Circuit:
                    ff=sum(s.width for s in machine.signals.values() if s.reg) + cycles)  # fmt: skip
 
 
+def _ternary(program: Any) -> Any:
+    """Additions joined by twos; those that only put bits side by side, which are free, stay hidden from the pass."""
+    from alkaid.trace.passes import add_surrogate, dead_code_elimin, fuse_ternary_adders
+
+    hidden = {i for i, op in enumerate(program.ops) if op.opcode in ADDITIONS and op.cost == 0}
+    ops = [op._replace(opcode=op.opcode + HIDDEN) if i in hidden else op for i, op in enumerate(program.ops)]
+    fused = fuse_ternary_adders(program._replace(ops=ops))
+    ops = [op._replace(opcode=op.opcode - HIDDEN) if i in hidden else op for i, op in enumerate(fused.ops)]
+    fused = dead_code_elimin(fused._replace(ops=ops), keep_dead_inputs=True)
+    return add_surrogate(fused, _skip_op8_cost=True)
+
+
 def _staged(program: Any, cutoff: float) -> tuple[int, float, Any]:
+    """Stages, the longest one's delay, and the machine.
+
+    alkaid cuts where the delay from the inputs passes a multiple of a share of the total, and so leaves stages half
+    full; here it is given the number of the stage in place of the delay.
+    """
     from alkaid.trace.pipeline import _split_comb_logic, _stages_to_fsm
 
-    least = max(1, math.ceil(max(op.latency for op in program.ops) / cutoff))
-    found = []
-    for count in range(least, least + MORE_STAGES):
-        stages = _split_comb_logic(program, n_stages=count, verbose=False)
-        delay = max(longest(stage) for stage in stages)
-        found.append((max(delay, cutoff), count, delay, stages))
-        if delay <= cutoff:
-            break
-    _, count, delay, stages = min(found, key=lambda f: f[:2])
-    return count, delay, _stages_to_fsm(stages, reg_inp=False, reg_out=True)
+    delays = [own_delay(program.ops, op) for op in program.ops]
+    feeds = [op.addr for op in program.ops]
+    stages, longest = scheduled(feeds, delays, cutoff)
+    count = max(stages) + 1
+    even = longest
+    for step in range(1, BALANCING + 1):  # as many stages, of less unequal length
+        tried, least = scheduled(feeds, delays, cutoff * (1 - step / (2 * BALANCING)))
+        if max(tried) + 1 == count and least < even:
+            stages, even = tried, least
+    ops = [op._replace(latency=float(stage + 1)) for op, stage in zip(program.ops, stages, strict=True)]
+    parts = _split_comb_logic(program._replace(ops=ops), n_stages=count, verbose=False)
+    return count, even, _stages_to_fsm(parts, reg_inp=False, reg_out=True)
 
 
-def longest(stage: Any) -> float:
-    """The longest path through one stage in alkaid's levels of logic."""
-    arrival: list[float] = []
-    for op in stage.ops:
-        before = [stage.ops[i].latency for i in op.addr]
-        own = op.latency - max(before, default=op.latency)
-        arrival.append(max((arrival[i] for i in op.addr), default=0.0) + max(own, 0.0))
-    return max(arrival, default=0.0)
+def own_delay(ops: Sequence[Any], op: Any) -> float:
+    """alkaid's, but of the reduction of many bits, which alkaid takes as free: half a level for each six-input LUT."""
+    if op.opcode == REDUCTION and op.data[0] != INVERSION:
+        return 0.5 * math.ceil(math.log(max(sum(ops[op.addr[0]].qint.kif), 2), 6))
+    return float(max(op.latency - max((ops[i].latency for i in op.addr), default=op.latency), 0.0))
+
+
+def scheduled(feeds: Sequence[Sequence[int]], delays: Sequence[float], cutoff: float) -> tuple[list[int], float]:
+    """The earliest stage of each operation, fed by those of lower number, and the longest stage's delay.
+
+    An operation goes where its operands are ready if it ends there within `cutoff`, else one stage on: no schedule
+    that cuts between operations has fewer stages. One that is longer than `cutoff` alone has a stage of its own.
+    """
+    stages: list[int] = []
+    ends: list[float] = []
+    for feed, delay in zip(feeds, delays, strict=True):
+        stage = max((stages[i] for i in feed), default=0)
+        ready = max((ends[i] for i in feed if stages[i] == stage), default=0.0)
+        late = ready + delay > cutoff and ready > 0
+        stages.append(stage + late)
+        ends.append(delay if late else ready + delay)
+    return stages, max(ends, default=0.0)

@@ -24,6 +24,8 @@ from edgecomp.backends.rtl.words import (
     minus,
     negative,
     plus,
+    saturable,
+    saturated,
     settled,
     table,
     times,
@@ -59,10 +61,15 @@ def requant(node: Requant, channel: int, word: Word, form: Form) -> Word:
         return table(word, one_channel(node, channel, grid(word)).tolist())
     if form.clamp:
         word = clamped(node, channel, word)
-    scaled = plus(times(word, entry(node.multiplier, channel)), entry(node.addend, channel))
     even = node.rounding is Rounding.HALF_EVEN
+    lo, hi = entry(node.lo, channel), entry(node.hi, channel)
+    product, addend = times(word, entry(node.multiplier, channel)), entry(node.addend, channel)
+    base = lo if form.saturate and (hi - lo + 1).bit_count() == 1 and not (even and lo % 2) else 0
+    scaled = plus(product, addend - (base << node.shift))
+    if form.saturate and saturable(floored(scaled, node.shift), lo - base, hi - base):
+        return plus(saturated(scaled, node.shift, hi - base, even=even), base)
     rounded = half_even(scaled, node.shift) if even else floored(scaled, node.shift)
-    return clipped(rounded, entry(node.lo, channel), entry(node.hi, channel), saturate=form.saturate)
+    return plus(clipped(rounded, lo - base, hi - base), base)
 
 
 def clamped(node: Requant, channel: int, word: Word) -> Word:
@@ -75,7 +82,7 @@ def clamped(node: Requant, channel: int, word: Word) -> Word:
     last = -_last(node, channel, -hi, -lo, int(ends[1]), sign=-1)
     if first >= last or (last - first).bit_length() >= (hi - lo).bit_length():
         return word
-    return clipped(word, first, last, saturate=False)
+    return clipped(word, first, last)
 
 
 def _last(node: Requant, channel: int, lo: int, hi: int, code: int, sign: int = 1) -> int:

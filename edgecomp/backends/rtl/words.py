@@ -18,7 +18,7 @@ Word = Any  # alkaid's FVariable
 MAX_BITS = 50  # of a number on wires: alkaid's intervals are float64, and half units appear in them
 SPLIT = 20  # bits of the lower part of a constant that is split
 ODD_BITS = 23
-HARDWARE = (1, 1, -1)  # alkaid's adder and carry sizes: one unit of delay is about one level of logic
+HARDWARE = (1, 2, -1)  # alkaid's adder and carry sizes: with them its delays rise with width as `figures.level_ns` says
 
 
 class TooWideError(Exception):
@@ -185,13 +185,11 @@ def greater(a: Word, b: Word) -> Word:
     return settled(by_sign(minus(a, b), b, a), int(max(a.low, b.low)), int(max(a.high, b.high)))
 
 
-def clipped(word: Word, lo: int, hi: int, *, saturate: bool) -> Word:
-    """min(max(word, lo), hi)."""
+def clipped(word: Word, lo: int, hi: int) -> Word:
+    """min(max(word, lo), hi) by comparisons."""
     if hi <= word.low or lo >= word.high:
         return fixed(min(max(int(word.low), lo), hi))
     least, most = max(lo, int(word.low)), min(hi, int(word.high))
-    if saturate and least == 0 and (most + 1).bit_count() == 1 and word.high > most:
-        return _saturated(word, most)
     if word.high > most:
         word = settled(by_sign(plus(word, -most - 1), word, fixed(most)), int(word.low), most)
     if word.low < least:
@@ -200,13 +198,30 @@ def clipped(word: Word, lo: int, hi: int, *, saturate: bool) -> Word:
     return word
 
 
-def _saturated(word: Word, most: int) -> Word:
-    """Clipping to 0..2^k - 1: all ones where a bit above is set, zero where the word is negative."""
-    width = most.bit_length()
-    magnitude = lower(word, int(word.high).bit_length()) if word.low < 0 else word
-    over = floored(magnitude, width).unary_bit_op("any")
-    full = by_bit(over, fixed(most), lower(word, width))
-    return settled(by_sign(word, fixed(0), full), 0, most)
+def saturable(down: Word, lo: int, hi: int) -> bool:
+    """Whether `saturated` clips to lo..hi: by its upper bits alone, and its sign."""
+    return max(lo, down.low) >= 0 >= lo and down.high > 0 and (down.high <= hi or (hi + 1).bit_count() == 1)
+
+
+def saturated(word: Word, shift: int, hi: int, *, even: bool) -> Word:
+    """word / 2^shift, rounded down or half to even, clipped to 0..hi, where hi + 1 is a power of two or never passed.
+
+    All ones where a bit above is set, zero where the word is negative. A tie makes an odd result even by its lowest
+    bit alone, which then has a table of its own.
+    """
+    down = floored(word, shift)
+    if down.low < 0:
+        down = settled(down.relu(), 0, int(down.high))
+    width = min(int(down.high), hi).bit_length()
+    over = floored(down, width)
+    over = over.unary_bit_op("any") if constant_of(over) is None else over
+    if not even:
+        return by_bit(over, fixed(hi), lower(down, width))
+    rest = lower(word, shift)
+    untied = rest.unary_bit_op("any") if constant_of(rest) is None else fixed(int(constant_of(rest) != 0))
+    upper = by_bit(over, fixed(hi >> 1), lower(floored(down, 1), width - 1)) if width > 1 else fixed(0)
+    lowest = total([times(over, 4), times(lower(down, 1), 2), untied])
+    return total([times(upper, 2), table(lowest, [int(bits >= 3) for bits in grid(lowest).tolist()])])
 
 
 def half_even(word: Word, shift: int) -> Word:

@@ -1,0 +1,100 @@
+"""The microcontroller back end: a Network as C99."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edgecomp.backends.estimate import Estimate, LayerCost
+from edgecomp.backends.mcu.target import McuTarget, load_machine, machines
+from edgecomp.bundle import Bundle
+from edgecomp.errors import InexpressibleError, Problem, raise_all
+from edgecomp.ir import Conv, Dense, Network, TableDense
+from edgecomp.project import refuse_unknown
+from edgecomp.report.figures import Figure, Source
+from edgecomp.resources import resource
+
+__all__ = ["McuBackend", "McuTarget", "load_machine", "machines"]
+
+FOLDER = "mcu"
+MAX_CONSTANTS = 1 << 22  # in all tables: more than any microcontroller's flash
+RUN_SH = """\
+#!/usr/bin/env bash
+# Compiles the network's C with its testbench, runs it on the golden vectors, and exits with a status other than 0 on
+# any difference and on any missing or short file. Needs bash and {compiler} (or CC).
+set -euo pipefail
+cd -- "$(dirname -- "${{BASH_SOURCE[0]}}")"
+build="$(mktemp -d)"
+trap 'rm -rf -- "$build"' EXIT
+"${{CC:-{compiler}}}" {flags} testbench.c {name}.c -o "$build/test"
+"$build/test" tb_data
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class McuOptions:
+    """There is nothing to choose yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class McuBackend:
+    """See `edgecomp.backends.Backend`."""
+
+    name: str = "mcu"
+    settings: tuple[str, ...] = ()
+
+    def parse(self, settings: Mapping[str, str]) -> McuOptions:
+        refuse_unknown(settings, self.settings, kind="setting", where="--set")
+        return McuOptions()
+
+    def check(self, network: Network, target: McuTarget, options: McuOptions) -> tuple[Problem, ...]:
+        """What is too large for tables in C."""
+        total = sum(_constants(node) for node in network.nodes if isinstance(node, Dense | Conv | TableDense))
+        if total <= MAX_CONSTANTS:
+            return ()
+        what = f"the layers hold {total} constants; {MAX_CONSTANTS} is the most"
+        return (Problem(what=what, hint="use a smaller network"),)
+
+    def legalize(self, network: Network, target: McuTarget, options: McuOptions) -> Network:
+        raise_all(InexpressibleError, self.check(network, target, options))
+        return network
+
+    def emit(self, network: Network, target: McuTarget, options: McuOptions) -> Bundle:
+        """`mcu/`: the network's header and source, the testbench, and run.sh; the vectors come beside them."""
+        from edgecomp.backends.mcu.emit import NETWORK, emit
+
+        program = emit(network, NETWORK)
+        run = RUN_SH.format(compiler=target.compiler, flags=" ".join(target.flags), name=program.name)
+        return Bundle(files={
+            f"{FOLDER}/{program.name}.h": program.header.encode(),
+            f"{FOLDER}/{program.name}.c": program.source.encode(),
+            f"{FOLDER}/test_network.h": program.test.encode(),
+            f"{FOLDER}/testbench.c": resource("hls/mcu_testbench.c").read_bytes(), f"{FOLDER}/run.sh": run.encode(),
+        })  # fmt: skip
+
+    def estimate(self, network: Network, target: McuTarget, options: McuOptions) -> Estimate:
+        """Constants and multiplications of each layer, counted; the bytes of tables and buffers in total."""
+        from edgecomp.backends.mcu.emit import NETWORK, emit
+
+        program, layers, values = emit(network, NETWORK), [], network.values()
+        for node in network.nodes:
+            if isinstance(node, Dense | Conv | TableDense):
+                constants = _constants(node)
+                places = math.prod(values[node.name].shape[1:])
+                figures = {"constants": _counted(constants, "constants", "weights or table entries")}
+                if not isinstance(node, TableDense):
+                    figures["macs"] = _counted(constants * places, "MACs", "multiply-accumulates, padding included")
+                layers.append(LayerCost(node=node.name, kind=type(node).__name__, figures=figures))
+        return Estimate(layers=tuple(layers), total={
+            "constant_bytes": _counted(program.constant_bytes, "bytes", "constant tables in the C source"),
+            "buffer_bytes": _counted(program.ram_bytes, "bytes", "static buffers of live values, each slot's widest"),
+        })  # fmt: skip
+
+
+def _constants(node: Dense | Conv | TableDense) -> int:
+    return int((node.tables if isinstance(node, TableDense) else node.weight).array.size)
+
+
+def _counted(value: int, unit: str, method: str) -> Figure:
+    return Figure(value=value, unit=unit, source=Source.MEASURED, method=method)

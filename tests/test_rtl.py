@@ -91,10 +91,10 @@ def test_verify_bites(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_a_wrong_source_is_seen(bundle: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(bundle, copy)
-    adder = copy / "rtl" / "src" / "shift_adder.v"
+    adder = copy / "rtl" / "src" / "cells.v"
     text = adder.read_text()
-    assert "in0_ext + in1_ext" in text
-    adder.write_text(text.replace("in0_ext + in1_ext", "in0_ext + in1_ext + 1"))
+    assert "= a[WIDTH-1:START] + b[WIDTH-1:START]" in text
+    adder.write_text(text.replace("= a[WIDTH-1:START] + b[WIDTH-1:START]", "= a[WIDTH-1:START] + b[WIDTH-1:START] + 1"))
     assert main(["verify", str(copy)]) == 1
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,24 +28,16 @@ def sources(circuit: Circuit, language: Language) -> dict[str, str]:
     from alkaid.codegen.rtl.verilog.fsm import fsm_logic_gen
 
     codes = fsm_logic_gen(circuit.machine, CORE, print_latency=False, timescale="`timescale 1 ns / 1 ps")
-    cells = {path.name: path.read_text() for path in _cells("verilog", "*.v")}
-    return {**{f"{name}.v": code for name, code in codes.items()}, **cells, f"{TOP}.v": verilog_top(circuit)}
+    return {**{f"{name}.v": code for name, code in codes.items()}, "cells.v": resource("hls/rtl_cells.v").read_text(),
+            f"{TOP}.v": verilog_top(circuit)}  # fmt: skip
 
 
 def vhdl_sources(circuit: Circuit) -> dict[str, str]:
     from alkaid.codegen.rtl.vhdl.fsm import fsm_logic_gen
 
     codes = fsm_logic_gen(circuit.machine, CORE, print_latency=False, timescale=None)
-    cells = {path.name: path.read_text() for path in _cells("vhdl", "*.vhd")}
-    return {**{f"{name}.vhd": code for name, code in codes.items()}, **cells, f"{TOP}.vhd": vhdl_top(circuit)}
-
-
-def _cells(flavor: str, pattern: str) -> list[Path]:
-    """alkaid's small library of adders, multiplexers and multipliers, which its sources instantiate."""
-    import alkaid.codegen.rtl as rtl
-
-    assert rtl.__file__ is not None
-    return sorted((Path(rtl.__file__).parent / flavor / "source").glob(pattern))
+    return {**{f"{name}.vhd": code for name, code in codes.items()},
+            "cells.vhd": resource("hls/rtl_cells.vhd").read_text(), f"{TOP}.vhd": vhdl_top(circuit)}  # fmt: skip
 
 
 def project_files(circuit: Circuit, language: Language) -> Bundle:

@@ -1,0 +1,168 @@
+// The arithmetic that a traced circuit instantiates. Values are two's complement where SIGNED is 1; every result is
+// taken modulo 2^BW_OUT, so operands need no more bits than it has.
+`timescale 1 ns / 1 ps
+
+// out = (in0 +- in1 * 2^SHIFT1) / 2^DROP_LSBS, aligned to the lower of the two ends.
+module shift_adder #(
+    parameter BW_INPUT0 = 32, parameter BW_INPUT1 = 32, parameter SIGNED0 = 0, parameter SIGNED1 = 0,
+    parameter BW_OUT = 32, parameter DROP_LSBS = 0, parameter SHIFT1 = 0, parameter IS_SUB = 0
+) (
+    input [BW_INPUT0-1:0] in0,
+    input [BW_INPUT1-1:0] in1,
+    output [BW_OUT-1:0] out
+);
+    localparam PAD0 = SHIFT1 < 0 ? -SHIFT1 : 0, PAD1 = SHIFT1 > 0 ? SHIFT1 : 0;
+    localparam WIDTH = BW_OUT + DROP_LSBS;
+    // Below this bit one operand is zero, and the other passes unless it is subtracted.
+    localparam PASSED = IS_SUB && PAD0 > 0 ? 0 : PAD0 + PAD1;
+    localparam START = PASSED < WIDTH ? PASSED : WIDTH;
+    wire [WIDTH-1:0] a, b, sum;
+    widen #(.BW_IN(BW_INPUT0), .SIGNED(SIGNED0), .PAD(PAD0), .BW_OUT(WIDTH)) widen0 (in0, a);
+    widen #(.BW_IN(BW_INPUT1), .SIGNED(SIGNED1), .PAD(PAD1), .BW_OUT(WIDTH)) widen1 (in1, b);
+    generate
+        if (START > 0) begin : low
+            assign sum[START-1:0] = a[START-1:0] | b[START-1:0];
+        end
+        if (START < WIDTH && IS_SUB) begin : subtract
+            assign sum[WIDTH-1:START] = a[WIDTH-1:START] - b[WIDTH-1:START];
+        end else if (START < WIDTH) begin : add
+            assign sum[WIDTH-1:START] = a[WIDTH-1:START] + b[WIDTH-1:START];
+        end
+    endgenerate
+    assign out = sum[WIDTH-1:DROP_LSBS];
+endmodule
+
+// out = (+-in0 * 2^PAD0 +-in1 * 2^PAD1 +-in2 * 2^PAD2) / 2^DROP_LSBS, minus where NEGATE is 1.
+module ternary_adder #(
+    parameter BW_INPUT0 = 32, parameter SIGNED0 = 0, parameter NEGATE0 = 0, parameter PAD0 = 0,
+    parameter BW_INPUT1 = 32, parameter SIGNED1 = 0, parameter NEGATE1 = 0, parameter PAD1 = 0,
+    parameter BW_INPUT2 = 32, parameter SIGNED2 = 0, parameter NEGATE2 = 0, parameter PAD2 = 0,
+    parameter BW_OUT = 32, parameter DROP_LSBS = 0
+) (
+    input [BW_INPUT0-1:0] in0,
+    input [BW_INPUT1-1:0] in1,
+    input [BW_INPUT2-1:0] in2,
+    output [BW_OUT-1:0] out
+);
+    localparam WIDTH = BW_OUT + DROP_LSBS;
+    // From LEAST to NEXT a single operand is not zero; it passes unless it is subtracted.
+    localparam LEAST = PAD0 <= PAD1 && PAD0 <= PAD2 ? PAD0 : PAD1 <= PAD2 ? PAD1 : PAD2;
+    localparam ABOVE0 = PAD0 == LEAST ? WIDTH : PAD0, ABOVE1 = PAD1 == LEAST ? WIDTH : PAD1,
+               ABOVE2 = PAD2 == LEAST ? WIDTH : PAD2;
+    localparam NEXT = ABOVE0 <= ABOVE1 && ABOVE0 <= ABOVE2 ? ABOVE0 : ABOVE1 <= ABOVE2 ? ABOVE1 : ABOVE2;
+    localparam LOWEST = (PAD0 == LEAST) + (PAD1 == LEAST) + (PAD2 == LEAST);
+    localparam NEGATED = (PAD0 == LEAST && NEGATE0) || (PAD1 == LEAST && NEGATE1) || (PAD2 == LEAST && NEGATE2);
+    localparam PASSED = LOWEST == 1 && !NEGATED ? NEXT : LEAST;
+    localparam START = PASSED < WIDTH ? PASSED : WIDTH;
+    wire [WIDTH-1:0] a, b, c, sum;
+    widen #(.BW_IN(BW_INPUT0), .SIGNED(SIGNED0), .PAD(PAD0), .BW_OUT(WIDTH)) widen0 (in0, a);
+    widen #(.BW_IN(BW_INPUT1), .SIGNED(SIGNED1), .PAD(PAD1), .BW_OUT(WIDTH)) widen1 (in1, b);
+    widen #(.BW_IN(BW_INPUT2), .SIGNED(SIGNED2), .PAD(PAD2), .BW_OUT(WIDTH)) widen2 (in2, c);
+    generate
+        if (START > 0) begin : low
+            assign sum[START-1:0] = a[START-1:0] | b[START-1:0] | c[START-1:0];
+        end
+        if (START < WIDTH) begin : upper
+            sum3 #(.NEGATE0(NEGATE0), .NEGATE1(NEGATE1), .NEGATE2(NEGATE2), .WIDTH(WIDTH - START)) add
+                (a[WIDTH-1:START], b[WIDTH-1:START], c[WIDTH-1:START], sum[WIDTH-1:START]);
+        end
+    endgenerate
+    assign out = sum[WIDTH-1:DROP_LSBS];
+endmodule
+
+// sum = +-a +-b +-c
+module sum3 #(parameter NEGATE0 = 0, parameter NEGATE1 = 0, parameter NEGATE2 = 0, parameter WIDTH = 32) (
+    input [WIDTH-1:0] a,
+    input [WIDTH-1:0] b,
+    input [WIDTH-1:0] c,
+    output [WIDTH-1:0] sum
+);
+    generate
+        case ({NEGATE2 == 1, NEGATE1 == 1, NEGATE0 == 1})
+            3'b000: begin : none assign sum = a + b + c; end
+            3'b001: begin : first assign sum = b + c - a; end
+            3'b010: begin : second assign sum = a + c - b; end
+            3'b011: begin : not_third assign sum = c - a - b; end
+            3'b100: begin : third assign sum = a + b - c; end
+            3'b101: begin : not_second assign sum = b - a - c; end
+            3'b110: begin : not_first assign sum = a - b - c; end
+            default: begin : all assign sum = -a - b - c; end
+        endcase
+    endgenerate
+endmodule
+
+// out = in * 2^PAD
+module widen #(parameter BW_IN = 32, parameter SIGNED = 0, parameter PAD = 0, parameter BW_OUT = 32) (
+    input [BW_IN-1:0] in,
+    output [BW_OUT-1:0] out
+);
+    localparam FULL = BW_IN + PAD > BW_OUT ? BW_IN + PAD : BW_OUT;
+    wire [FULL-1:0] full;
+    generate
+        if (PAD > 0) begin : below
+            assign full[PAD-1:0] = {PAD{1'b0}};
+        end
+        if (FULL > BW_IN + PAD) begin : above
+            assign full[FULL-1:BW_IN+PAD] = {(FULL - BW_IN - PAD){SIGNED == 1 && in[BW_IN-1]}};
+        end
+    endgenerate
+    assign full[BW_IN+PAD-1:PAD] = in;
+    assign out = full[BW_OUT-1:0];
+endmodule
+
+// out = key ? in0 : in1, where in1 (SHIFT1 > 0) or in0 (SHIFT1 < 0) is moved up by as many bits.
+module mux #(
+    parameter BW_INPUT0 = 32, parameter BW_INPUT1 = 32, parameter SIGNED0 = 0, parameter SIGNED1 = 0,
+    parameter BW_OUT = 32, parameter SHIFT1 = 0
+) (
+    input key,
+    input [BW_INPUT0-1:0] in0,
+    input [BW_INPUT1-1:0] in1,
+    output [BW_OUT-1:0] out
+);
+    wire [BW_OUT-1:0] a, b;
+    widen #(.BW_IN(BW_INPUT0), .SIGNED(SIGNED0), .PAD(SHIFT1 < 0 ? -SHIFT1 : 0), .BW_OUT(BW_OUT)) widen0 (in0, a);
+    widen #(.BW_IN(BW_INPUT1), .SIGNED(SIGNED1), .PAD(SHIFT1 > 0 ? SHIFT1 : 0), .BW_OUT(BW_OUT)) widen1 (in1, b);
+    assign out = key ? a : b;
+endmodule
+
+// out = in0 OP in1, aligned as in mux; OP is 0 for and, 1 for or, 2 for exclusive or.
+module binop #(
+    parameter BW_INPUT0 = 32, parameter BW_INPUT1 = 32, parameter SIGNED0 = 0, parameter SIGNED1 = 0,
+    parameter BW_OUT = 32, parameter SHIFT1 = 0, parameter OP = 0
+) (
+    input [BW_INPUT0-1:0] in0,
+    input [BW_INPUT1-1:0] in1,
+    output [BW_OUT-1:0] out
+);
+    wire [BW_OUT-1:0] a, b;
+    widen #(.BW_IN(BW_INPUT0), .SIGNED(SIGNED0), .PAD(SHIFT1 < 0 ? -SHIFT1 : 0), .BW_OUT(BW_OUT)) widen0 (in0, a);
+    widen #(.BW_IN(BW_INPUT1), .SIGNED(SIGNED1), .PAD(SHIFT1 > 0 ? SHIFT1 : 0), .BW_OUT(BW_OUT)) widen1 (in1, b);
+    assign out = OP == 0 ? a & b : OP == 1 ? a | b : a ^ b;
+endmodule
+
+// out = -in
+module negative #(parameter BW_IN = 32, parameter BW_OUT = 32, parameter IN_SIGNED = 0) (
+    input [BW_IN-1:0] in,
+    output [BW_OUT-1:0] out
+);
+    wire [BW_OUT-1:0] a;
+    widen #(.BW_IN(BW_IN), .SIGNED(IN_SIGNED), .BW_OUT(BW_OUT)) widen0 (in, a);
+    assign out = -a;
+endmodule
+
+// out = in0 * in1
+module multiplier #(
+    parameter BW_INPUT0 = 32, parameter BW_INPUT1 = 32, parameter SIGNED0 = 0, parameter SIGNED1 = 0,
+    parameter BW_OUT = 32
+) (
+    input [BW_INPUT0-1:0] in0,
+    input [BW_INPUT1-1:0] in1,
+    output [BW_OUT-1:0] out
+);
+    localparam WIDTH = BW_INPUT0 + BW_INPUT1 + 2;
+    wire signed [BW_INPUT0:0] a = {SIGNED0 == 1 && in0[BW_INPUT0-1], in0};
+    wire signed [BW_INPUT1:0] b = {SIGNED1 == 1 && in1[BW_INPUT1-1], in1};
+    wire signed [WIDTH-1:0] product = a * b;
+    widen #(.BW_IN(WIDTH), .SIGNED(1), .BW_OUT(BW_OUT)) widen0 (product, out);
+endmodule

@@ -13,22 +13,11 @@ module shift_adder #(
 );
     localparam PAD0 = SHIFT1 < 0 ? -SHIFT1 : 0, PAD1 = SHIFT1 > 0 ? SHIFT1 : 0;
     localparam WIDTH = BW_OUT + DROP_LSBS;
-    // Below this bit one operand is zero, and the other passes unless it is subtracted.
-    localparam PASSED = IS_SUB && PAD0 > 0 ? 0 : PAD0 + PAD1;
-    localparam START = PASSED < WIDTH ? PASSED : WIDTH;
+    // One expression for the whole width: Verilator 5.006 gives wrong sums where the low bits are assigned apart.
     wire [WIDTH-1:0] a, b, sum;
     widen #(.BW_IN(BW_INPUT0), .SIGNED(SIGNED0), .PAD(PAD0), .BW_OUT(WIDTH)) widen0 (in0, a);
     widen #(.BW_IN(BW_INPUT1), .SIGNED(SIGNED1), .PAD(PAD1), .BW_OUT(WIDTH)) widen1 (in1, b);
-    generate
-        if (START > 0) begin : low
-            assign sum[START-1:0] = a[START-1:0] | b[START-1:0];
-        end
-        if (START < WIDTH && IS_SUB) begin : subtract
-            assign sum[WIDTH-1:START] = a[WIDTH-1:START] - b[WIDTH-1:START];
-        end else if (START < WIDTH) begin : add
-            assign sum[WIDTH-1:START] = a[WIDTH-1:START] + b[WIDTH-1:START];
-        end
-    endgenerate
+    assign sum = IS_SUB ? a - b : a + b;
     assign out = sum[WIDTH-1:DROP_LSBS];
 endmodule
 
@@ -58,20 +47,14 @@ module ternary_adder #(
     widen #(.BW_IN(BW_INPUT0), .SIGNED(SIGNED0), .PAD(PAD0), .BW_OUT(WIDTH)) widen0 (in0, a);
     widen #(.BW_IN(BW_INPUT1), .SIGNED(SIGNED1), .PAD(PAD1), .BW_OUT(WIDTH)) widen1 (in1, b);
     widen #(.BW_IN(BW_INPUT2), .SIGNED(SIGNED2), .PAD(PAD2), .BW_OUT(WIDTH)) widen2 (in2, c);
-    generate
-        if (START > 0) begin : low
-            assign sum[START-1:0] = a[START-1:0] | b[START-1:0] | c[START-1:0];
-        end
-        if (START < WIDTH) begin : upper
-            sum3 #(.NEGATE0(NEGATE0), .NEGATE1(NEGATE1), .NEGATE2(NEGATE2), .WIDTH(WIDTH - START)) add
-                (a[WIDTH-1:START], b[WIDTH-1:START], c[WIDTH-1:START], sum[WIDTH-1:START]);
-        end
-    endgenerate
+    sum3 #(.NEGATE0(NEGATE0), .NEGATE1(NEGATE1), .NEGATE2(NEGATE2), .WIDTH(WIDTH), .START(START)) add (a, b, c, sum);
     assign out = sum[WIDTH-1:DROP_LSBS];
 endmodule
 
-// sum = +-a +-b +-c
-module sum3 #(parameter NEGATE0 = 0, parameter NEGATE1 = 0, parameter NEGATE2 = 0, parameter WIDTH = 32) (
+// sum = +-a +-b +-c; below bit START at most one of them is not zero, and that one is not subtracted.
+module sum3 #(
+    parameter NEGATE0 = 0, parameter NEGATE1 = 0, parameter NEGATE2 = 0, parameter WIDTH = 32, parameter START = 0
+) (
     input [WIDTH-1:0] a,
     input [WIDTH-1:0] b,
     input [WIDTH-1:0] c,

@@ -1,13 +1,15 @@
 // sum3 for Yosys on Xilinx parts: an addition of three operands with one LUT a bit, which Yosys does not find itself.
 // A LUT gives the bit's sum and, to the LUT and the carry chain of the next bit, the carry out of its own three bits.
-module sum3 #(parameter NEGATE0 = 0, parameter NEGATE1 = 0, parameter NEGATE2 = 0, parameter WIDTH = 32) (
+module sum3 #(
+    parameter NEGATE0 = 0, parameter NEGATE1 = 0, parameter NEGATE2 = 0, parameter WIDTH = 32, parameter START = 0
+) (
     input [WIDTH-1:0] a,
     input [WIDTH-1:0] b,
     input [WIDTH-1:0] c,
     output [WIDTH-1:0] sum
 );
     localparam NEGATED = NEGATE0 + NEGATE1 + NEGATE2;
-    localparam BLOCKS = (WIDTH + 3) / 4;
+    localparam UPPER = WIDTH - START, BLOCKS = (UPPER + 3) / 4;
     // Inputs 0 to 3 are a, b, c and the carry from below: O6 is their exclusive or, O5 the majority of the first three.
     localparam [2:0] FLIP = {NEGATE2 == 1, NEGATE1 == 1, NEGATE0 == 1};
     function [63:0] table_of;
@@ -26,15 +28,19 @@ module sum3 #(parameter NEGATE0 = 0, parameter NEGATE1 = 0, parameter NEGATE2 = 
         if (NEGATED == 3) begin : all
             assign sum = -a - b - c;
         end else begin : chain
-            wire [WIDTH:0] majority;
-            wire [4*BLOCKS-1:0] propagate, generated, total, carry;
+            wire [UPPER:0] majority;
+            wire [4*BLOCKS+3:0] propagate, generated, total, carry;
             assign majority[0] = NEGATED == 2;
             genvar i;
+            for (i = 0; i < START; i = i + 1) begin : low
+                assign sum[i] = a[i] | b[i] | c[i];
+            end
             for (i = 0; i < 4 * BLOCKS; i = i + 1) begin : bits
-                if (i < WIDTH) begin : used
-                    LUT6_2 #(.INIT(table_of(FLIP))) lut (.I0(a[i]), .I1(b[i]), .I2(c[i]), .I3(majority[i]), .I4(1'b0),
-                        .I5(1'b1), .O5(majority[i+1]), .O6(propagate[i]));
+                if (i < UPPER) begin : used
+                    LUT6_2 #(.INIT(table_of(FLIP))) lut (.I0(a[START+i]), .I1(b[START+i]), .I2(c[START+i]),
+                        .I3(majority[i]), .I4(1'b0), .I5(1'b1), .O5(majority[i+1]), .O6(propagate[i]));
                     assign generated[i] = majority[i];
+                    assign sum[START+i] = total[i];
                 end else begin : unused
                     assign propagate[i] = 1'b0;
                     assign generated[i] = 1'b0;
@@ -49,7 +55,6 @@ module sum3 #(parameter NEGATE0 = 0, parameter NEGATE1 = 0, parameter NEGATE2 = 
                         .DI(generated[4*i+3:4*i]), .O(total[4*i+3:4*i]), .CO(carry[4*i+3:4*i]));
                 end
             end
-            assign sum = total[WIDTH-1:0];
         end
     endgenerate
 endmodule

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyosys
 import pytest
 
-from edgecomp import interp
+from edgecomp import interp, tools
 from edgecomp.backends.rtl import parse_options
 from edgecomp.backends.rtl.check import check
 from edgecomp.backends.rtl.circuit import make_circuit
-from edgecomp.backends.rtl.emit import project_files
+from edgecomp.backends.rtl.emit import project_files, vector_files
+from edgecomp.backends.rtl.figures import FORMS as CHOICES
 from edgecomp.backends.rtl.forms import Form
 from edgecomp.backends.rtl.options import Language
 from edgecomp.backends.rtl.synthesis import cell_figures
@@ -21,8 +26,10 @@ from edgecomp.cli import main
 from edgecomp.errors import InexpressibleError, ToolError, UsageError
 from edgecomp.export import to_onnx
 from edgecomp.flows.rtl import rtl_flow
-from edgecomp.ir import Dense, Input, Ints, Network, Output, Step
+from edgecomp.ir import Concat, Dense, Input, Ints, Network, Node, Output, Step
 from edgecomp.project import load_target
+from edgecomp.resources import resource
+from edgecomp.simulate import verify_script
 from tests.networks import random_inputs, random_network
 from tests.test_flows import classifier
 
@@ -42,6 +49,80 @@ def test_random_networks_are_exact_in_every_form(seed: int) -> None:
     flat = np.concatenate([inputs[n.name].reshape(SAMPLES, -1) for n in network.inputs], axis=1)
     expected = [codes.reshape(SAMPLES, -1) for codes in interp.outputs(network, inputs).values()]
     np.testing.assert_array_equal(circuit.predict(flat), np.concatenate(expected, axis=1))
+
+
+def joined(networks: Sequence[Network]) -> Network:
+    """The networks side by side in one, so that one compilation simulates all of them."""
+    nodes: list[Node] = []
+    for number, network in enumerate(networks):
+        for node in network.nodes:
+            fields = {"name": f"n{number}_{node.name}"}
+            fields |= {key: f"n{number}_{getattr(node, key)}" for key in ("x", "a", "b") if hasattr(node, key)}
+            renamed: Node = replace(node, **fields)  # type: ignore[arg-type]
+            if isinstance(renamed, Concat):
+                renamed = replace(renamed, xs=tuple(f"n{number}_{x}" for x in renamed.xs))
+            nodes.append(renamed)
+    inputs = [node for node in nodes if isinstance(node, Input)]
+    outputs = [node for node in nodes if isinstance(node, Output)]
+    between = [node for node in nodes if not isinstance(node, Input | Output)]
+    return Network(nodes=(*inputs, *between, *outputs))
+
+
+def simulate_seeds(folder: Path, seeds: Sequence[int], form: Form) -> None:
+    """Random networks joined, in alkaid's interpreter, Verilator and Icarus Verilog."""
+    chosen = [(seed, random_network(seed)) for seed in seeds]
+    fit = [(seed, network) for seed, network in chosen if not check(network, load_target("fpga"))]
+    network = joined([network for _, network in fit])
+    inputs = {f"n{number}_{name}": codes for number, (seed, one) in enumerate(fit)
+              for name, codes in random_inputs(one, seed, SAMPLES).items()}  # fmt: skip
+    expected = interp.outputs(network, inputs)
+    circuit = make_circuit(network, form, cutoff=5)
+    flat = np.concatenate([inputs[n.name].reshape(SAMPLES, -1) for n in network.inputs], axis=1)
+    wanted = np.concatenate([codes.reshape(SAMPLES, -1) for codes in expected.values()], axis=1)
+    np.testing.assert_array_equal(circuit.predict(flat), wanted)
+    project_files(circuit, Language.VERILOG).merge(vector_files(inputs, expected)).spill(folder)
+    assert f"latency {circuit.cycles} cycles" in verify_script(folder, "rtl")
+
+
+def test_random_networks_in_one_circuit_are_exact_in_both_simulators(tmp_path: Path) -> None:
+    simulate_seeds(tmp_path, (4, 5, 6, 8), FORMS[0])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("batch", range(50))
+def test_five_hundred_random_networks_are_exact_in_both_simulators(batch: int, tmp_path: Path) -> None:
+    simulate_seeds(tmp_path, range(1000 + 10 * batch, 1010 + 10 * batch), FORMS[batch % len(FORMS)])
+
+
+@pytest.mark.parametrize("xilinx", [False, True])
+def test_cells_add_as_numbers_do(xilinx: bool, tmp_path: Path) -> None:
+    rng = random.Random(3)
+    cells = resource("hls/rtl_cells.v").read_text()
+    if xilinx:
+        cells = cells.replace("module sum3 ", "module plain_sum3 ") + resource("hls/xilinx_sum3.v").read_text()
+    lines, expected = ["module bench;"], []
+    for number in range(120):
+        terms = [(rng.randint(1, 9), rng.randint(0, 1), rng.randint(0, 1), rng.choice((0, 0, 1, 3, 6))) for _ in "abc"]
+        least = min(pad for *_, pad in terms)
+        drop, width = least + rng.choice((0, 0, 2)), rng.randint(1, 16)
+        codes = [rng.getrandbits(bits) for bits, *_ in terms]
+        values = [code - (signed and code >> (bits - 1) and 1 << bits)
+                  for code, (bits, signed, _, _) in zip(codes, terms, strict=True)]  # fmt: skip
+        total = sum((-1 if minus else 1) * value << pad
+                    for value, (_, _, minus, pad) in zip(values, terms, strict=True))  # fmt: skip
+        expected.append((total >> drop) % (1 << width))
+        parameters = ", ".join(str(part) for term in terms for part in term)
+        operands = ", ".join(f"{bits}'d{code}" for code, (bits, *_) in zip(codes, terms, strict=True))
+        lines += [f"wire [{width - 1}:0] y{number};",
+                  f"ternary_adder #({parameters}, {width}, {drop}) u{number} ({operands}, y{number});"]  # fmt: skip
+    lines += ["initial begin #10;", *[f'$display("%0d", y{n});' for n in range(len(expected))], "end", "endmodule"]
+    (tmp_path / "bench.v").write_text("\n".join([cells, *lines, ""]))
+    models = [Path(pyosys.__file__).parent / "share" / "xilinx" / "cells_sim.v"] if xilinx else []
+    simulator = tools.need("iverilog", hint="install it")
+    tools.run([simulator, "-g2012", "-s", "bench", "-o", tmp_path / "bench", tmp_path / "bench.v", *models],
+              cwd=tmp_path, seconds=60)  # fmt: skip
+    said = tools.run([tools.need("vvp", hint="install it"), "-n", tmp_path / "bench"], cwd=tmp_path, seconds=60).output
+    assert [int(line) for line in said.split()] == expected
 
 
 def test_sources_are_the_same_bytes_each_time() -> None:
@@ -68,7 +149,10 @@ def test_a_bundle_is_whole(bundle: Path) -> None:
     assert report["latency"]["initiation_interval"]["value"] == 1
     assert 10 < report["synthesis"]["lut"]["value"] < 300
     assert report["synthesis"]["dsp"]["value"] == 0
-    assert len([name for name in report["totals"] if name.startswith("form_")]) == 6
+    assert len([name for name in report["totals"] if name.startswith("form_")]) == len(CHOICES)
+    stages = [entry["value"] for name, entry in report["synthesis"].items() if name.startswith("lut_logic")]
+    assert len(stages) == report["latency"]["cycles"]["value"]
+    assert sum(stages) == report["synthesis"]["lut"]["value"]
 
 
 def test_verify_bites(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,8 +177,8 @@ def test_a_wrong_source_is_seen(bundle: Path, tmp_path: Path) -> None:
     shutil.copytree(bundle, copy)
     adder = copy / "rtl" / "src" / "cells.v"
     text = adder.read_text()
-    assert "= a[WIDTH-1:START] + b[WIDTH-1:START]" in text
-    adder.write_text(text.replace("= a[WIDTH-1:START] + b[WIDTH-1:START]", "= a[WIDTH-1:START] + b[WIDTH-1:START] + 1"))
+    assert "a - b : a + b;" in text
+    adder.write_text(text.replace("a - b : a + b;", "a - b : a + b + 1;"))
     assert main(["verify", str(copy)]) == 1
 
 

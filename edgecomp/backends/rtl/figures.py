@@ -15,11 +15,11 @@ ADDER = 12, 1.09375 + 6 * 0.025390625  # bits of a usual adder, and its delay in
 USABLE_CLOCK = 0.875
 FORMS = (
     Form(),
-    Form(table_bits=8),
+    Form(depth=2),
+    Form(depth=3),
+    Form(depth=2, table_bits=8),
     Form(clamp=True),
     Form(saturate=False),
-    Form(depth=2),
-    Form(depth=2, table_bits=8),
 )
 
 
@@ -39,7 +39,10 @@ def cutoff_levels(target: FpgaTarget, options: RtlOptions) -> float:
 
 
 def circuit_for(network: Network, target: FpgaTarget, options: RtlOptions) -> Circuit:
-    """The usual form, or with effort=full the one of FORMS with the fewest LUTs in alkaid's model at no more cycles."""
+    """The one of FORMS with the fewest LUTs in alkaid's model at no more cycles than the first.
+
+    effort=quick: the first.
+    """
     return circuits_for(network, target, options)[0]
 
 

@@ -14,7 +14,7 @@ SETTINGS = ("clock_ns", "effort", "language", "latency_cutoff")
 
 
 class Effort(StrEnum):
-    """How many exact forms of the circuit are tried: the usual one, or every one of `choice.FORMS`."""
+    """How many exact forms of the circuit are tried: the usual one, or every one of `figures.FORMS`."""
 
     QUICK = "quick"
     FULL = "full"
@@ -33,14 +33,14 @@ class RtlOptions:
 
     clock_ns: float | None = None
     latency_cutoff: float | None = None
-    effort: Effort = Effort.QUICK
+    effort: Effort = Effort.FULL
     language: Language = Language.VERILOG
 
 
 def parse_options(settings: Mapping[str, str]) -> RtlOptions:
     """Options from `--set` strings; UsageError for a key or value that is not known, naming the nearest."""
     refuse_unknown(settings, SETTINGS, kind="setting", where="--set")
-    effort, language = settings.get("effort", Effort.QUICK), settings.get("language", Language.VERILOG)
+    effort, language = settings.get("effort", Effort.FULL), settings.get("language", Language.VERILOG)
     if effort not in list(Effort):
         raise UsageError(f"effort cannot be {effort}", where="--set effort", hint=nearest(effort, list(Effort)))
     if language not in list(Language):

@@ -45,7 +45,10 @@ class Project:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FpgaTarget:
-    """An FPGA part: what it offers, the clock that a design for it aims at, and where the numbers are from."""
+    """An FPGA part: what it offers, the clock that a design for it aims at, and where the numbers are from.
+
+    `place` is the program that places and routes for it, with its arguments; () where no open one does.
+    """
 
     name: str
     part: str
@@ -56,6 +59,7 @@ class FpgaTarget:
     bram18: int
     source: str
     description: str = ""
+    place: tuple[str, ...] = ()
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -217,8 +221,11 @@ def _fpga(table: Mapping[str, object]) -> FpgaTarget:
     numbers = {key: _quantity(table, key) for key in ("clock", "lut", "ff", "dsp", "bram18")}
     sources = dict.fromkeys(source for _, source in numbers.values())
     counts = {key: int(numbers[key][0]) for key in ("lut", "ff", "dsp", "bram18")}
+    place = table.get("place", [])
+    assert isinstance(place, list), "place must be a list"
     return FpgaTarget(name=str(table["name"]), part=str(table["part"]), clock_ns=float(numbers["clock"][0]),
-                      source="; ".join(sources), description=str(table["description"]), **counts)  # fmt: skip
+                      source="; ".join(sources), description=str(table["description"]),
+                      place=tuple(map(str, place)), **counts)  # fmt: skip
 
 
 def _quantity(table: Mapping[str, object], key: str) -> tuple[float, str]:

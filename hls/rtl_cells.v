@@ -39,7 +39,8 @@ module ternary_adder #(
     localparam ABOVE0 = PAD0 == LEAST ? WIDTH : PAD0, ABOVE1 = PAD1 == LEAST ? WIDTH : PAD1,
                ABOVE2 = PAD2 == LEAST ? WIDTH : PAD2;
     localparam NEXT = ABOVE0 <= ABOVE1 && ABOVE0 <= ABOVE2 ? ABOVE0 : ABOVE1 <= ABOVE2 ? ABOVE1 : ABOVE2;
-    localparam LOWEST = (PAD0 == LEAST) + (PAD1 == LEAST) + (PAD2 == LEAST);
+    // Truth values are one bit wide, and so would their sum be.
+    localparam LOWEST = (PAD0 == LEAST ? 1 : 0) + (PAD1 == LEAST ? 1 : 0) + (PAD2 == LEAST ? 1 : 0);
     localparam NEGATED = (PAD0 == LEAST && NEGATE0) || (PAD1 == LEAST && NEGATE1) || (PAD2 == LEAST && NEGATE2);
     localparam PASSED = LOWEST == 1 && !NEGATED ? NEXT : LEAST;
     localparam START = PASSED < WIDTH ? PASSED : WIDTH;

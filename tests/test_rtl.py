@@ -14,20 +14,21 @@ import pyosys
 import pytest
 
 from edgecomp import interp, tools
-from edgecomp.backends.rtl import parse_options
+from edgecomp.backends.rtl import parse_options, synthesis
 from edgecomp.backends.rtl.check import check
 from edgecomp.backends.rtl.circuit import make_circuit
 from edgecomp.backends.rtl.emit import project_files, vector_files
 from edgecomp.backends.rtl.figures import FORMS as CHOICES
 from edgecomp.backends.rtl.forms import Form
 from edgecomp.backends.rtl.options import Language
-from edgecomp.backends.rtl.synthesis import cell_figures
+from edgecomp.backends.rtl.parts import FAMILIES, family
+from edgecomp.backends.rtl.synthesis import cell_figures, synthesize, yosys
 from edgecomp.cli import main
-from edgecomp.errors import InexpressibleError, ToolError, UsageError
+from edgecomp.errors import InexpressibleError, MismatchError, ToolError, UsageError
 from edgecomp.export import to_onnx
 from edgecomp.flows.rtl import rtl_flow
 from edgecomp.ir import Concat, Dense, Input, Ints, Network, Node, Output, Step
-from edgecomp.project import load_target
+from edgecomp.project import load_target, target_names
 from edgecomp.resources import resource
 from edgecomp.simulate import verify_script
 from tests.networks import random_inputs, random_network
@@ -94,13 +95,14 @@ def test_five_hundred_random_networks_are_exact_in_both_simulators(batch: int, t
     simulate_seeds(tmp_path, range(1000 + 10 * batch, 1010 + 10 * batch), FORMS[batch % len(FORMS)])
 
 
+@pytest.mark.parametrize("read_by_yosys", [False, True])
 @pytest.mark.parametrize("xilinx", [False, True])
-def test_cells_add_as_numbers_do(xilinx: bool, tmp_path: Path) -> None:
+def test_cells_add_as_numbers_do(xilinx: bool, read_by_yosys: bool, tmp_path: Path) -> None:
     rng = random.Random(3)
     cells = resource("hls/rtl_cells.v").read_text()
     if xilinx:
         cells = cells.replace("module sum3 ", "module plain_sum3 ") + resource("hls/xilinx_sum3.v").read_text()
-    lines, expected = ["module bench;"], []
+    lines, expected = [], []
     for number in range(120):
         terms = [(rng.randint(1, 9), rng.randint(0, 1), rng.randint(0, 1), rng.choice((0, 0, 1, 3, 6))) for _ in "abc"]
         least = min(pad for *_, pad in terms)
@@ -115,8 +117,17 @@ def test_cells_add_as_numbers_do(xilinx: bool, tmp_path: Path) -> None:
         operands = ", ".join(f"{bits}'d{code}" for code, (bits, *_) in zip(codes, terms, strict=True))
         lines += [f"wire [{width - 1}:0] y{number};",
                   f"ternary_adder #({parameters}, {width}, {drop}) u{number} ({operands}, y{number});"]  # fmt: skip
-    lines += ["initial begin #10;", *[f'$display("%0d", y{n});' for n in range(len(expected))], "end", "endmodule"]
-    (tmp_path / "bench.v").write_text("\n".join([cells, *lines, ""]))
+    total_width = 16 * len(expected)
+    joined = [f"assign y[{16 * n} +: 16] = y{n};" for n in range(len(expected))]
+    held = [f"module held (output [{total_width - 1}:0] y);", *lines, *joined, "endmodule"]
+    shown = [f'$display("%0d", y[{16 * n} +: 16]);' for n in range(len(expected))]
+    bench = ["module bench;", f"wire [{total_width - 1}:0] y; held held (y);", "initial begin #10;", *shown, "end",
+             "endmodule"]  # fmt: skip
+    (tmp_path / "held.v").write_text("\n".join([cells, *held, ""]))
+    if read_by_yosys:
+        yosys(tmp_path, ["read_verilog held.v", "read_verilog -lib +/xilinx/cells_sim.v", "hierarchy -top held", "proc",
+                         "flatten", "write_verilog -noattr held.v"])  # fmt: skip
+    (tmp_path / "bench.v").write_text("\n".join([(tmp_path / "held.v").read_text(), *bench, ""]))
     models = [Path(pyosys.__file__).parent / "share" / "xilinx" / "cells_sim.v"] if xilinx else []
     simulator = tools.need("iverilog", hint="install it")
     tools.run([simulator, "-g2012", "-s", "bench", "-o", tmp_path / "bench", tmp_path / "bench.v", *models],
@@ -150,9 +161,24 @@ def test_a_bundle_is_whole(bundle: Path) -> None:
     assert 10 < report["synthesis"]["lut"]["value"] < 300
     assert report["synthesis"]["dsp"]["value"] == 0
     assert len([name for name in report["totals"] if name.startswith("form_")]) == len(CHOICES)
+    assert report["synthesis"]["proven"]["value"] == report["latency"]["cycles"]["value"]
+    assert report["synthesis"]["netlist_samples"]["value"] == 200
     stages = [entry["value"] for name, entry in report["synthesis"].items() if name.startswith("lut_logic")]
     assert len(stages) == report["latency"]["cycles"]["value"]
     assert sum(stages) == report["synthesis"]["lut"]["value"]
+
+
+def test_every_part_has_a_family() -> None:
+    assert {family(load_target(name)).kinds["lut"][0] for name in target_names()} == {"6-input LUTs", "4-input LUTs"}
+
+
+def test_a_netlist_that_differs_is_seen(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(bundle / "rtl", tmp_path / "rtl")
+    wrong = replace(FAMILIES["xc"], script=FAMILIES["xc"].script.replace("xcup", "xcup -run begin:check"), sum3="")
+    monkeypatch.setitem(FAMILIES, "xc", wrong)
+    monkeypatch.setattr(synthesis, "ALONE", (*synthesis.ALONE[:3], "chtype -set $sub t:$add", *synthesis.ALONE[3:]))
+    with pytest.raises(MismatchError, match="does not compute what its source does"):
+        synthesize(tmp_path, load_target("fpga"))
 
 
 def test_verify_bites(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -213,7 +239,7 @@ def test_what_the_flow_refuses() -> None:
     with pytest.raises(UsageError, match="Yosys reads Verilog only"):
         rtl_flow("fpga", {"language": "vhdl"}).prepare(synth=True, cosim=False)
     with pytest.raises(ToolError, match="synthesis gave no cells"):
-        cell_figures({}, "nothing")
+        cell_figures({}, "nothing", FAMILIES["xc7"])
 
 
 def test_what_cannot_be_built_is_refused_with_the_numbers() -> None:

@@ -10,7 +10,7 @@ from edgecomp.flows.hls import hls_flow
 from edgecomp.flows.mcu import mcu_flow
 from edgecomp.flows.printed import printed_flow
 from edgecomp.flows.rtl import rtl_flow
-from edgecomp.project import family_of, nearest
+from edgecomp.project import family_of, load_target, nearest
 
 __all__ = ["Built", "Clock", "Flow", "Job", "Progress", "flow_for", "same"]
 
@@ -21,7 +21,7 @@ FLOWS: Mapping[str, Mapping[str, Maker]] = {
 
 
 def flow_for(target: str, flow: str | None, settings: Mapping[str, str]) -> Flow:
-    """The flow asked for (default: the family's first) for a part or a family's default part, with its options.
+    """The flow asked for (default: the first that knows the part) for a part or a family's default, with its options.
 
     UsageError for names, keys and values that are not known.
     """
@@ -29,4 +29,5 @@ def flow_for(target: str, flow: str | None, settings: Mapping[str, str]) -> Flow
     makers = FLOWS[family]
     if flow is not None and flow not in makers:
         raise UsageError(f"there is no flow {flow} for {target}", where="--flow", hint=nearest(flow, makers))
-    return makers[flow or next(iter(makers))](part, settings)
+    usual = "rtl" if family == "fpga" and load_target(part).place else next(iter(makers))
+    return makers[flow or usual](part, settings)

@@ -11,7 +11,7 @@ from edgecomp.backends.hls import HlsBackend, HlsOptions
 from edgecomp.backends.hls.testbench import vector_files
 from edgecomp.backends.hls.vendor import COMMANDS, program_of, synthesize
 from edgecomp.bundle import Bundle
-from edgecomp.errors import Problem
+from edgecomp.errors import Problem, UsageError
 from edgecomp.flows.base import Built, Clock, Job, same, scratch_folder
 from edgecomp.ir import Network
 from edgecomp.project import FpgaTarget, load_target
@@ -75,7 +75,10 @@ class HlsFlow:
 
 
 def hls_flow(target: str, settings: Mapping[str, str]) -> HlsFlow:
-    return HlsFlow(part=load_target(target), options=HlsBackend().parse(settings))
+    part = load_target(target)
+    if not part.part.startswith("xc"):
+        raise UsageError(f"Vitis and Vivado HLS do not know {part.part}", where="--flow hls", hint="use --flow rtl")
+    return HlsFlow(part=part, options=HlsBackend().parse(settings))
 
 
 def _files(flow: HlsFlow, network: Network, vectors: Vectors) -> Bundle:

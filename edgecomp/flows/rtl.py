@@ -12,7 +12,9 @@ import numpy as np
 from edgecomp import interp, tools
 from edgecomp.backends.estimate import Estimate
 from edgecomp.backends.rtl import RtlBackend, RtlOptions
+from edgecomp.backends.rtl.circuit import Circuit
 from edgecomp.backends.rtl.options import Language
+from edgecomp.backends.rtl.place import find_program
 from edgecomp.bundle import Bundle
 from edgecomp.errors import Problem, UsageError
 from edgecomp.flows.base import Built, Clock, Codes, Job, same, scratch_folder
@@ -51,12 +53,14 @@ class RtlFlow:
             raise UsageError("the RTL flow simulates its sources in every build", where="--cosim", hint="leave it out")
         if synth and self.options.language is Language.VHDL:
             raise UsageError("Yosys reads Verilog only", where="--synth", hint="leave out --set language=vhdl")
+        if synth and self.part.place:
+            find_program(self.part.place[0])
         for name in SIMULATORS[self.options.language]:
             tools.need(name, hint=f"install it (Debian: apt-get install {name})")
 
     def realise(self, job: Job, clock: Clock) -> Built:
         with clock.stage("tracing the circuit and writing its sources"):
-            files, estimate, tried = _files(self, job.network, job.vectors)
+            files, estimate, tried, circuit = _files(self, job.network, job.vectors)
         with scratch_folder() as scratch, clock.stage("simulating the sources cycle by cycle"):
             files.spill(scratch)
             cycles = _cycles(verify_script(scratch, "rtl"))
@@ -64,10 +68,10 @@ class RtlFlow:
             with scratch_folder() as scratch, clock.stage("the same circuit with its logits brought out"):
                 _files(self, job.logits, job.vectors)[0].spill(scratch)
                 verify_script(scratch, "rtl")
-        synthesis = _synthesis(self.part, files, clock) if job.synth else {}
-        resources = _resources(self.part, estimate, synthesis)
         period = self.target.clock.value
         assert isinstance(period, int | float)
+        synthesis = _synthesis(self.part, files, circuit, period, clock) if job.synth else {}
+        resources = _resources(self.part, estimate, synthesis)
         simulator = SIMULATORS[self.options.language][0]
         return Built(
             files=files, executions=("interpreter and alkaid's interpreter",
@@ -77,7 +81,7 @@ class RtlFlow:
                             time=measured(round(cycles * period, 6), "ns", "counted cycles times the clock aimed at"),
                             initiation_interval=measured(1, "cycles", f"samples fed back to back in {simulator}")),
             totals={"stage_delay": estimate.total["stage_delay"], **tried},
-            reasons=_reasons(resources, estimate.total["stage_delay"], period),
+            reasons=_reasons(resources, synthesis.get("fmax_mhz"), estimate.total["stage_delay"], period),
         )  # fmt: skip
 
 
@@ -85,7 +89,7 @@ def rtl_flow(target: str, settings: Mapping[str, str]) -> RtlFlow:
     return RtlFlow(part=load_target(target), options=RtlBackend().parse(settings))
 
 
-def _files(flow: RtlFlow, network: Network, vectors: Vectors) -> tuple[Bundle, Estimate, dict[str, Figure]]:
+def _files(flow: RtlFlow, network: Network, vectors: Vectors) -> tuple[Bundle, Estimate, dict[str, Figure], Circuit]:
     """The project with its vectors; alkaid's interpreter has given the same codes. Also the forms tried."""
     from edgecomp.backends.rtl.emit import project_files, vector_files
     from edgecomp.backends.rtl.figures import circuits_for, forecast
@@ -95,11 +99,12 @@ def _files(flow: RtlFlow, network: Network, vectors: Vectors) -> tuple[Bundle, E
     expected = interp.outputs(network, vectors.inputs)
     flat = np.concatenate([vectors.inputs[n.name].reshape(vectors.samples, -1) for n in network.inputs], axis=1)
     same("alkaid's interpreter", expected, _split(circuit.predict(flat), expected))
-    tried = {f"form_{i}": Figure(value=c.lut, unit="6-input LUTs", source=Source.ESTIMATE,
+    estimate = forecast(circuit, flow.part, flow.options)
+    tried = {f"form_{i}": Figure(value=c.lut, unit=estimate.total["lut"].unit, source=Source.ESTIMATE,
                                  method=f"alkaid's model: {c.form}; {c.cycles} cycles{'' if i else ', chosen'}")
              for i, c in enumerate((circuit, *others))}  # fmt: skip
     files = project_files(circuit, flow.options.language).merge(vector_files(vectors.inputs, expected))
-    return files, forecast(circuit, flow.part, flow.options), tried
+    return files, estimate, tried, circuit
 
 
 def _split(flat: Codes, like: Mapping[str, Codes]) -> dict[str, Codes]:
@@ -118,12 +123,25 @@ def _cycles(said: str) -> int:
     return int(found[1])
 
 
-def _synthesis(part: FpgaTarget, files: Bundle, clock: Clock) -> dict[str, Figure]:
-    from edgecomp.backends.rtl.synthesis import synthesize
+def _synthesis(part: FpgaTarget, files: Bundle, circuit: Circuit, period: float, clock: Clock) -> dict[str, Figure]:
+    """Yosys, its netlist proven and simulated, and nextpnr where it knows the part and the circuit may fit."""
+    from edgecomp.backends.rtl.place import place
+    from edgecomp.backends.rtl.synthesis import simulate_netlist, synthesize
+    from edgecomp.backends.rtl.top import width_of
 
-    with scratch_folder() as scratch, clock.stage("synthesis with Yosys"):
+    with scratch_folder() as scratch:
         files.spill(scratch)
-        return synthesize(Path(scratch), part)
+        with clock.stage("synthesis with Yosys, every stage's netlist proven"):
+            found = synthesize(Path(scratch), part)
+        luts = found["lut"].value
+        assert isinstance(luts, int)
+        with clock.stage("simulating the netlist"):
+            found["netlist_samples"] = simulate_netlist(Path(scratch), part, luts)
+        if part.place and luts <= part.lut:
+            with clock.stage("place and route with nextpnr"):
+                found |= place(Path(scratch), part, inputs=width_of(circuit.inputs),
+                               outputs=width_of(circuit.outputs), clock_ns=period)  # fmt: skip
+    return found
 
 
 def _resources(part: FpgaTarget, estimate: Estimate, synthesis: Mapping[str, Figure]) -> tuple[Resource, ...]:
@@ -137,8 +155,8 @@ def _resources(part: FpgaTarget, estimate: Estimate, synthesis: Mapping[str, Fig
     )  # fmt: skip
 
 
-def _reasons(resources: tuple[Resource, ...], delay: Figure, period: float) -> tuple[str, ...]:
-    """Why the circuit does not fit its part or its clock."""
+def _reasons(resources: tuple[Resource, ...], fmax: Figure | None, delay: Figure, period: float) -> tuple[str, ...]:
+    """Why the circuit does not fit its part or its clock, which is measured where `fmax` is there."""
     reasons = []
     for resource in resources:
         used, held = resource.used.value, resource.available.value
@@ -147,6 +165,10 @@ def _reasons(resources: tuple[Resource, ...], delay: Figure, period: float) -> t
         if used > held:
             reasons.append(f"{used} {resource.name} of {held} ({resource.used.source.value})")
     assert isinstance(delay.value, int | float)
-    if delay.value > period:
+    if fmax is not None:
+        assert isinstance(fmax.value, int | float)
+        if fmax.value < 1000 / period:
+            reasons.append(f"{fmax.value} MHz reached, {1000 / period:g} MHz is asked for ({fmax.method})")
+    elif delay.value > period:
         reasons.append(f"a stage of {delay.value} ns, a clock of {period:g} ns is asked for (estimate)")
     return tuple(reasons)

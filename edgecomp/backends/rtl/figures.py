@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from edgecomp.backends.estimate import Estimate
-from edgecomp.backends.hls.estimate import SERIES_7, ULTRASCALE
 from edgecomp.backends.rtl.circuit import Circuit, make_circuit
 from edgecomp.backends.rtl.forms import Form
 from edgecomp.backends.rtl.options import Effort, RtlOptions
+from edgecomp.backends.rtl.parts import family
 from edgecomp.ir import Network
 from edgecomp.project import FpgaTarget
 from edgecomp.report.figures import Figure, Source
@@ -26,7 +28,7 @@ FORMS = (
 def level_ns(target: FpgaTarget) -> float:
     """One of alkaid's levels, so that a usual adder with its net takes as long as in the HLS estimate."""
     bits, levels = ADDER
-    return (SERIES_7 if target.part.startswith("xc7") else ULTRASCALE).of(bits) / levels
+    return family(target).delay.of(bits) / levels
 
 
 def clock_ns(target: FpgaTarget, options: RtlOptions) -> float:
@@ -49,7 +51,8 @@ def circuit_for(network: Network, target: FpgaTarget, options: RtlOptions) -> Ci
 def circuits_for(network: Network, target: FpgaTarget, options: RtlOptions) -> tuple[Circuit, ...]:
     """Every circuit tried, the chosen one first."""
     cutoff = cutoff_levels(target, options)
-    forms = FORMS if options.effort is Effort.FULL else FORMS[:1]
+    forms = [replace(form, ternary=bool(family(target).sum3)) for form in FORMS]
+    forms = forms if options.effort is Effort.FULL else forms[:1]
     tried = [make_circuit(network, form, cutoff=cutoff) for form in forms]
     usual = tried[0]
     allowed = [c for c in tried if c.cycles <= usual.cycles and c.delay <= max(cutoff, usual.delay)]
@@ -62,7 +65,7 @@ def forecast(circuit: Circuit, target: FpgaTarget, options: RtlOptions) -> Estim
     clock, method = clock_ns(target, options), f"alkaid's model of the circuit ({circuit.form})"
     delay = round(circuit.delay * level_ns(target), 3)
     total = {
-        "lut": Figure(value=circuit.lut, unit="6-input LUTs", source=Source.ESTIMATE, method=method),
+        "lut": Figure(value=circuit.lut, unit=family(target).kinds["lut"][0], source=Source.ESTIMATE, method=method),
         "ff": Figure(value=circuit.ff, unit="flip-flops", source=Source.MEASURED, method="registers of the sources"),
         "cycles": Figure(value=circuit.cycles, unit="cycles", source=Source.ESTIMATE, method="stages of the pipeline"),
         "latency_ns": Figure(value=round(circuit.cycles * clock, 6), unit="ns", source=Source.ESTIMATE,

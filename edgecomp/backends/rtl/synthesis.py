@@ -1,4 +1,4 @@
-"""Synthesis with Yosys: what the sources take of a Xilinx part, stage by stage."""
+"""Synthesis with Yosys, stage by stage: what the sources take of a part, and netlists proven to do what they do."""
 
 from __future__ import annotations
 
@@ -6,51 +6,63 @@ import importlib.metadata
 import json
 import os
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgecomp import tools
+from edgecomp.backends.printed.mapping import DIFFERENT, EQUIVALENT, abc_program
+from edgecomp.backends.rtl.parts import Family, family
 from edgecomp.backends.rtl.top import TOP
-from edgecomp.errors import ToolError
+from edgecomp.errors import MismatchError, ToolError
 from edgecomp.project import FpgaTarget
 from edgecomp.report.figures import Figure, Source
 from edgecomp.resources import resource
 
-SECONDS = 3600.0
-ADDITION = "xilinx_sum3.v"  # of three operands, which Yosys does not find itself
-KINDS = {
-    "lut": ("6-input LUTs", {"LUT": 1, "SRL": 1, "RAM32": 1, "RAM64": 1, "RAM128": 1, "RAM256": 1}),
-    "ff": ("flip-flops", {"FD": 1}),
-    "carry": ("carry blocks", {"CARRY": 1}),
-    "dsp": ("DSP slices", {"DSP": 1}),
-    "bram18": ("18 Kb block RAMs", {"RAMB18": 1, "RAMB36": 2}),
-}
+SECONDS, PROOF_SECONDS = 3600.0, 900.0
+SIMULATED = 400_000  # look-up tables times samples of the netlist's simulation: half a minute
+MAPPED = "mapped"  # the folder of netlists
+ALONE = ("proc", "flatten", "memory", "opt_expr", "opt_clean", "techmap", "opt_expr", "opt_clean", "aigmap",
+         "opt_clean -purge", "setundef -zero -undriven", "setundef -zero")  # fmt: skip
+FAULT = "this is a fault of edgecomp or of Yosys: please report it with the model"
 
 
-def family_of_part(target: FpgaTarget) -> str:
-    return "xc7" if target.part.startswith("xc7") else "xcup"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Module:
+    """One module's cells by type, and whether its netlist was proven equal to its source on every input."""
+
+    name: str
+    cells: dict[str, int]
+    proven: bool
 
 
-def synthesize(folder: Path, target: FpgaTarget) -> dict[str, Figure]:
-    """`folder`/rtl/src through synth_xilinx; ToolError where Yosys fails.
+def synthesize(folder: Path, target: FpgaTarget, *, prove: bool = True) -> dict[str, Figure]:
+    """`folder`/rtl/src mapped to `folder`/mapped/; ToolError where Yosys fails, MismatchError where a netlist is wrong.
 
-    Registers part the stages, so each is synthesised by itself, as many at a time as there are processors, and the
-    registers with the top. Keys are a resource, or a resource with the stage's module.
+    Registers part the stages, so each is mapped and proven by itself, as many at a time as there are processors, and
+    the registers with the top. Keys are a resource, or a resource with the stage's module.
     """
-    script = f"synth_xilinx -family {family_of_part(target)} -nodsp -noiopad -flatten"
-    (folder / ADDITION).write_bytes(resource("hls/xilinx_sum3.v").read_bytes())
+    kind = family(target)
+    (folder / MAPPED).mkdir()
+    if kind.sum3:
+        (folder / kind.sum3).write_bytes(resource(f"hls/{kind.sum3}").read_bytes())
     stages = stages_of(folder / "rtl" / "src")
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        counts = list(pool.map(lambda top: _count(folder, script, top, stages), [*stages, TOP]))
+        modules = list(pool.map(lambda top: _module(folder, kind, top, stages, prove=prove), [*stages, TOP]))
     total: dict[str, int] = {}
-    for cells in counts:
-        for name, number in cells.items():
+    for module in modules:
+        for name, number in module.cells.items():
             total[name] = total.get(name, 0) + number
-    method = f"pyosys {importlib.metadata.version('pyosys')}: {script}"
-    found = cell_figures(total, method)
-    for stage, cells in zip(stages, counts, strict=False):
-        number = used(cells, "lut")
-        found[f"lut_{stage}"] = Figure(value=number, unit=KINDS["lut"][0], source=Source.TOOL, method=method)
+    method = f"pyosys {importlib.metadata.version('pyosys')}: {kind.script}"
+    found = cell_figures(total, method, kind)
+    for module in modules[:-1]:
+        found[f"lut_{module.name}"] = Figure(value=used(module.cells, "lut", kind), unit=kind.kinds["lut"][0],
+                                             source=Source.TOOL, method=method)  # fmt: skip
+    if prove:
+        said = f"yosys-abc: the netlist equals its source on every input; of {len(stages)} stages"
+        found["proven"] = Figure(value=sum(module.proven for module in modules[:-1]), unit="stages",
+                                 source=Source.TOOL, method=said)  # fmt: skip
     return found
 
 
@@ -60,28 +72,78 @@ def stages_of(folder: Path) -> list[str]:
     return sorted(names, key=lambda name: int(name.removeprefix("logic")))
 
 
-def _count(folder: Path, script: str, top: str, stages: list[str]) -> dict[str, int]:
-    """Cells by type below `top`; the stages are black boxes to the circuit's own top."""
-    apart = stages if top == TOP else []
-    shown = [path for path in sorted((folder / "rtl" / "src").glob("*.v")) if path.stem not in apart]
-    passes = ["read_verilog " + " ".join(str(path.relative_to(folder)) for path in shown)]
-    passes += [f"read_verilog -lib rtl/src/{stage}.v" for stage in apart]
-    passes += [f"read_verilog -overwrite {ADDITION}", f"{script} -top {top}", f"tee -q -o {top}.json stat -json"]
+def yosys(folder: Path, passes: Sequence[str], *, seconds: float = SECONDS) -> None:
+    """The passes on an empty design, in a process of its own."""
     lines = ["from pyosys import libyosys as ys", "d = ys.Design()", *(f"ys.run_pass({p!r}, d)" for p in passes)]
-    tools.run([sys.executable, "-c", "\n".join(lines)], cwd=folder, seconds=SECONDS)
+    tools.run([sys.executable, "-c", "\n".join(lines)], cwd=folder, seconds=seconds)
+
+
+def _module(folder: Path, kind: Family, top: str, stages: list[str], *, prove: bool) -> Module:
+    """Map what is below `top`; the stages are black boxes to the circuit's own top."""
+    apart = stages if top == TOP else []
+    others = {name for name in stages if name != top}
+    shown = [path for path in sorted((folder / "rtl" / "src").glob("*.v")) if path.stem not in others]
+    source = ["read_verilog " + " ".join(str(path.relative_to(folder)) for path in shown)]
+    passes = [*source, *(f"read_verilog -lib rtl/src/{stage}.v" for stage in apart)]
+    passes += [f"read_verilog -overwrite {kind.sum3}"] if kind.sum3 else []
+    passes += [f"{kind.script} -top {top}", f"tee -q -o {top}.json stat -json",
+               f"write_verilog -noattr {MAPPED}/{top}.v"]  # fmt: skip
+    yosys(folder, passes)
     cells = json.loads((folder / f"{top}.json").read_text())["design"]["num_cells_by_type"]
-    return {name: number for name, number in cells.items() if name not in apart}
+    proven = prove and top != TOP and _proven(folder, kind, top, source)
+    return Module(name=top, cells={name: number for name, number in cells.items() if name not in apart}, proven=proven)
 
 
-def used(cells: dict[str, int], kind: str) -> int:
+def _proven(folder: Path, kind: Family, top: str, source: list[str]) -> bool:
+    """Whether the netlist of a stage was proven equal to its source in time; MismatchError where it is not equal."""
+    netlist = [f"read_verilog {MAPPED}/{top}.v", f"read_verilog -overwrite +/{kind.models}"]
+    for name, read in (("source", source), ("netlist", netlist)):
+        yosys(folder, [*read, f"hierarchy -top {top}", *ALONE, f"write_aiger {top}.{name}.aig"])
+    try:
+        said = tools.run([abc_program(), "-q", f"&r {top}.source.aig; &cec {top}.netlist.aig"], cwd=folder,
+                         seconds=PROOF_SECONDS).output  # fmt: skip
+    except ToolError:
+        return False
+    if DIFFERENT in said:
+        raise MismatchError(f"the netlist of {top} does not compute what its source does", where="yosys", hint=FAULT)
+    return EQUIVALENT in said
+
+
+def simulate_netlist(folder: Path, target: FpgaTarget, luts: int) -> Figure:
+    """The netlists with Yosys's models of their cells in Icarus Verilog, on golden samples as many as time allows."""
+    import pyosys
+
+    assert pyosys.__file__ is not None
+    models = Path(pyosys.__file__).parent / "share" / family(target).models
+    netlists = sorted((folder / MAPPED).glob("*.v"))
+    samples = max(10, min(200, SIMULATED // max(luts, 1)))
+    icarus = tools.need("iverilog", hint="install it (Debian: apt-get install iverilog)")
+    bench, program = folder / "rtl" / "testbench.v", folder / "netlist.vvp"
+    flags = ["-g2012", "-I", models.parent, "-DNO_ICE40_DEFAULT_ASSIGNMENTS", "-s", "testbench"]
+    tools.run([icarus, *flags, "-o", program, bench, *netlists, models], cwd=folder, seconds=SECONDS)
+    vvp = tools.need("vvp", hint="install it (Debian: apt-get install iverilog)")
+    said = tools.run([vvp, "-n", program, f"+samples={samples}"], cwd=folder / "rtl", seconds=SECONDS).output
+    passed = next((line.split() for line in said.splitlines() if line.startswith("passed")), None)
+    if passed is None:
+        raise MismatchError(f"the mapped netlist differs: {said.strip()[-200:]}", where="Icarus Verilog",
+                            hint=FAULT)  # fmt: skip
+    return Figure(
+        value=int(passed[1]),
+        unit="samples",
+        source=Source.MEASURED,
+        method="mapped netlist in Icarus Verilog, with Yosys's models of the cells; every code equal",
+    )
+
+
+def used(cells: dict[str, int], resource_name: str, kind: Family) -> int:
     """How much of a resource the cells are."""
-    heads = KINDS[kind][1]
+    heads = kind.kinds[resource_name][1]
     return sum(number * each for name, number in cells.items() for head, each in heads.items() if name.startswith(head))
 
 
-def cell_figures(cells: dict[str, int], method: str) -> dict[str, Figure]:
-    """LUT (LUT RAM and shift registers included), FF, carry, DSP and 18 Kb block RAM of a count of cells by type."""
+def cell_figures(cells: dict[str, int], method: str, kind: Family) -> dict[str, Figure]:
+    """Each resource of a count of cells by type."""
     if not cells:
         raise ToolError("synthesis gave no cells", where="yosys")
-    return {kind: Figure(value=used(cells, kind), unit=unit, source=Source.TOOL, method=method)
-            for kind, (unit, _) in KINDS.items()}  # fmt: skip
+    return {name: Figure(value=used(cells, name, kind), unit=unit, source=Source.TOOL, method=method)
+            for name, (unit, _) in kind.kinds.items()}  # fmt: skip

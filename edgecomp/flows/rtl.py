@@ -122,7 +122,7 @@ def _ports(options: RtlOptions, resources: tuple[Resource, ...]) -> dict[str, Fi
         return {}
     names = " and ".join(resource.name for resource in resources)
     method = f"AXI4-Stream; {names} are of the circuit within, without its FIFO"
-    return {"interface": Figure(value="axis", unit="", source=Source.TOOL, method=method)}
+    return {"interface": Figure(value="axis", unit="ports", source=Source.TOOL, method=method)}
 
 
 def _split(flat: Codes, like: Mapping[str, Codes]) -> dict[str, Codes]:

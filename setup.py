@@ -7,7 +7,10 @@ DATA = ("targets", "hls")
 setup(
     packages=[*find_packages(include=["edgecomp", "edgecomp.*"]), *(f"edgecomp._data.{folder}" for folder in DATA)],
     package_dir={f"edgecomp._data.{folder}": folder for folder in DATA},
-    package_data={"edgecomp._data.targets": ["*.toml"], "edgecomp._data.hls": ["*.h", "*.c", "*.cpp", "*.v", "*.vhd"]},
+    package_data={
+        "edgecomp._data.targets": ["*.toml"],
+        "edgecomp._data.hls": ["*.h", "*.hpp", "*.c", "*.cpp", "*.v", "*.vhd"],
+    },
     include_package_data=False,
     options={"build": {"build_base": "build/.package"}},  # build/ itself is where bundles go
 )

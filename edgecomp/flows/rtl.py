@@ -13,7 +13,7 @@ from edgecomp import interp, tools
 from edgecomp.backends.estimate import Estimate
 from edgecomp.backends.rtl import RtlBackend, RtlOptions
 from edgecomp.backends.rtl.circuit import Circuit
-from edgecomp.backends.rtl.options import Language
+from edgecomp.backends.rtl.options import Interface, Language
 from edgecomp.backends.rtl.place import find_program
 from edgecomp.bundle import Bundle
 from edgecomp.errors import Problem, UsageError
@@ -75,12 +75,12 @@ class RtlFlow:
         simulator = SIMULATORS[self.options.language][0]
         return Built(
             files=files, executions=("interpreter and alkaid's interpreter",
-            f"interpreter and {NAMES[self.options.language]}"),
+            f"interpreter and {_simulators(self.options)}"),
             programs=SIMULATORS[self.options.language], layers=(), resources=resources, synthesis=synthesis,
-            latency=Latency(cycles=measured(cycles, "cycles", f"counted in {simulator}"),
+            latency=Latency(cycles=measured(cycles, "cycles", f"{_counted(self.options)} in {simulator}"),
                             time=measured(round(cycles * period, 6), "ns", "counted cycles times the clock aimed at"),
                             initiation_interval=measured(1, "cycles", f"samples fed back to back in {simulator}")),
-            totals={"stage_delay": estimate.total["stage_delay"], **tried},
+            totals={"stage_delay": estimate.total["stage_delay"], **tried, **_ports(self.options, resources)},
             reasons=_reasons(resources, synthesis.get("fmax_mhz"), estimate.total["stage_delay"], period),
         )  # fmt: skip
 
@@ -91,7 +91,7 @@ def rtl_flow(target: str, settings: Mapping[str, str]) -> RtlFlow:
 
 def _files(flow: RtlFlow, network: Network, vectors: Vectors) -> tuple[Bundle, Estimate, dict[str, Figure], Circuit]:
     """The project with its vectors; alkaid's interpreter has given the same codes. Also the forms tried."""
-    from edgecomp.backends.rtl.emit import project_files, vector_files
+    from edgecomp.backends.rtl.emit import part_files, vector_files
     from edgecomp.backends.rtl.figures import circuits_for, forecast
 
     RtlBackend().legalize(network, flow.part, flow.options)
@@ -103,8 +103,31 @@ def _files(flow: RtlFlow, network: Network, vectors: Vectors) -> tuple[Bundle, E
     tried = {f"form_{i}": Figure(value=c.lut, unit=estimate.total["lut"].unit, source=Source.ESTIMATE,
                                  method=f"alkaid's model: {c.form}; {c.cycles} cycles{'' if i else ', chosen'}")
              for i, c in enumerate((circuit, *others))}  # fmt: skip
-    files = project_files(circuit, flow.options.language).merge(vector_files(vectors.inputs, expected))
+    files = part_files(circuit, flow.part, flow.options).merge(vector_files(vectors.inputs, expected))
     return files, estimate, tried, circuit
+
+
+def _simulators(options: RtlOptions) -> str:
+    if options.interface is Interface.AXIS:
+        return ("Verilator (AXI4-Stream at full speed, with stalls on both sides, after a reset) and Icarus Verilog "
+                "(stalls, up to 200 samples)")  # fmt: skip
+    return NAMES[options.language]
+
+
+def _counted(options: RtlOptions) -> str:
+    """Where the latency is counted."""
+    if options.interface is Interface.AXIS:
+        return "counted at the AXI4-Stream ports, sink always ready,"
+    return "counted"
+
+
+def _ports(options: RtlOptions, resources: tuple[Resource, ...]) -> dict[str, Figure]:
+    """What the resources leave out."""
+    if options.interface is Interface.PLAIN:
+        return {}
+    names = " and ".join(resource.name for resource in resources)
+    method = f"AXI4-Stream; {names} are of the circuit within, without its FIFO"
+    return {"interface": Figure(value="axis", unit="ports", source=Source.TOOL, method=method)}
 
 
 def _split(flat: Codes, like: Mapping[str, Codes]) -> dict[str, Codes]:

@@ -35,10 +35,10 @@ class RtlBackend:
         return network
 
     def emit(self, network: Network, target: FpgaTarget, options: RtlOptions) -> Bundle:
-        from edgecomp.backends.rtl.emit import project_files
+        from edgecomp.backends.rtl.emit import part_files
         from edgecomp.backends.rtl.figures import circuit_for
 
-        return project_files(circuit_for(network, target, options), options.language)
+        return part_files(circuit_for(network, target, options), target, options)
 
     def estimate(self, network: Network, target: FpgaTarget, options: RtlOptions) -> Estimate:
         from edgecomp.backends.rtl.figures import circuit_for, forecast

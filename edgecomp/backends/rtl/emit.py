@@ -8,13 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecomp.backends.hls.testbench import vector_text
+from edgecomp.backends.rtl.axis import AXIS_TOP, axis_testbench, axis_top
 from edgecomp.backends.rtl.circuit import Circuit
-from edgecomp.backends.rtl.options import Language
-from edgecomp.backends.rtl.scripts import RUN_GHDL, RUN_VERILOG
+from edgecomp.backends.rtl.options import Interface, Language, RtlOptions
+from edgecomp.backends.rtl.scripts import RUN_GHDL, run_verilog
 from edgecomp.backends.rtl.testbench import verilog_testbench, vhdl_testbench
 from edgecomp.backends.rtl.top import CORE, TOP, layout, verilog_top
 from edgecomp.backends.rtl.vhdl import vhdl_top
+from edgecomp.backends.rtl.vivado import vivado_files
 from edgecomp.bundle import Bundle
+from edgecomp.project import FpgaTarget
 from edgecomp.resources import resource
 
 Codes = NDArray[np.int64]
@@ -40,16 +43,37 @@ def vhdl_sources(circuit: Circuit) -> dict[str, str]:
             "cells.vhd": resource("hls/rtl_cells.vhd").read_text(), f"{TOP}.vhd": vhdl_top(circuit)}  # fmt: skip
 
 
-def project_files(circuit: Circuit, language: Language) -> Bundle:
-    """Everything below `rtl/` but the vectors."""
+def project_files(circuit: Circuit, language: Language, interface: Interface = Interface.PLAIN) -> Bundle:
+    """Everything below `rtl/` but the vectors and what a vendor's tool reads."""
     files = {f"src/{name}": text for name, text in sources(circuit, language).items()}
     files["layout.txt"] = layout(circuit)
     if language is Language.VHDL:
         files |= {"testbench.vhd": vhdl_testbench(circuit), "run.sh": RUN_GHDL}
     else:
-        cpp = resource("hls/rtl_testbench.cpp").read_text()
-        files |= {"testbench.cpp": cpp, "testbench.v": verilog_testbench(circuit), "run.sh": RUN_VERILOG}
+        files["vectors.hpp"] = resource("hls/rtl_vectors.hpp").read_text()
+        files |= _axis_files(circuit) if interface is Interface.AXIS else _plain_files(circuit)
     return Bundle(files={f"{FOLDER}/{name}": text.encode() for name, text in sorted(files.items())})
+
+
+def _plain_files(circuit: Circuit) -> dict[str, str]:
+    return {"testbench.cpp": resource("hls/rtl_testbench.cpp").read_text(),
+            "testbench.v": verilog_testbench(circuit), "run.sh": run_verilog(TOP)}  # fmt: skip
+
+
+def _axis_files(circuit: Circuit) -> dict[str, str]:
+    return {"src/axis.v": resource("hls/rtl_axis.v").read_text(), f"src/{AXIS_TOP}.v": axis_top(circuit),
+            "testbench.cpp": resource("hls/rtl_axis_testbench.cpp").read_text(),
+            "testbench.v": axis_testbench(circuit), "run.sh": run_verilog(AXIS_TOP)}  # fmt: skip
+
+
+def part_files(circuit: Circuit, target: FpgaTarget, options: RtlOptions) -> Bundle:
+    """`project_files`, and for Xilinx parts a project for Vivado."""
+    files = project_files(circuit, options.language, options.interface)
+    if not target.part.startswith("xc"):
+        return files
+    names = [name.removeprefix(f"{FOLDER}/src/") for name in files.files if name.startswith(f"{FOLDER}/src/")]
+    vivado = vivado_files(names, target.part, options.clock_ns or target.clock_ns, options.interface)
+    return files.merge(Bundle(files={f"{FOLDER}/vivado/{name}": text.encode() for name, text in vivado.items()}))
 
 
 def vector_files(inputs: Mapping[str, Codes], expected: Mapping[str, Codes]) -> Bundle:

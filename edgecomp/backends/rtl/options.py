@@ -6,11 +6,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeVar
 
 from edgecomp.errors import UsageError
 from edgecomp.project import nearest, refuse_unknown
 
-SETTINGS = ("clock_ns", "effort", "language", "latency_cutoff")
+Choice = TypeVar("Choice", bound=StrEnum)
+SETTINGS = ("clock_ns", "effort", "interface", "language", "latency_cutoff")
 
 
 class Effort(StrEnum):
@@ -27,6 +29,13 @@ class Language(StrEnum):
     VHDL = "vhdl"
 
 
+class Interface(StrEnum):
+    """The ports: valid bits that nothing stalls, or AXI4-Stream with back-pressure."""
+
+    PLAIN = "plain"
+    AXIS = "axis"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RtlOptions:
     """`clock_ns` replaces the target's clock; `latency_cutoff` is the delay of a stage in levels of logic."""
@@ -35,23 +44,32 @@ class RtlOptions:
     latency_cutoff: float | None = None
     effort: Effort = Effort.FULL
     language: Language = Language.VERILOG
+    interface: Interface = Interface.PLAIN
 
 
 def parse_options(settings: Mapping[str, str]) -> RtlOptions:
     """Options from `--set` strings; UsageError for a key or value that is not known, naming the nearest."""
     refuse_unknown(settings, SETTINGS, kind="setting", where="--set")
-    effort, language = settings.get("effort", Effort.FULL), settings.get("language", Language.VERILOG)
-    if effort not in list(Effort):
-        raise UsageError(f"effort cannot be {effort}", where="--set effort", hint=nearest(effort, list(Effort)))
-    if language not in list(Language):
-        raise UsageError(f"language cannot be {language}", where="--set language",
-                         hint=nearest(language, list(Language)))  # fmt: skip
+    language = _choice("language", settings, Language.VERILOG)
+    interface = _choice("interface", settings, Interface.PLAIN)
+    if interface is Interface.AXIS and language is Language.VHDL:
+        raise UsageError("the AXI4-Stream ports are written in Verilog only", where="--set interface=axis",
+                         hint="leave out language=vhdl")  # fmt: skip
     return RtlOptions(
         clock_ns=_number("clock_ns", settings, 0.5, 1000, "ns"),
         latency_cutoff=_number("latency_cutoff", settings, 1, 1000, "levels"),
-        effort=Effort(effort),
-        language=Language(language),
+        effort=_choice("effort", settings, Effort.FULL),
+        language=language,
+        interface=interface,
     )
+
+
+def _choice(key: str, settings: Mapping[str, str], default: Choice) -> Choice:
+    known = type(default)
+    value = settings.get(key, default)
+    if value not in list(known):
+        raise UsageError(f"{key} cannot be {value}", where=f"--set {key}", hint=nearest(value, list(known)))
+    return known(value)
 
 
 def _number(key: str, settings: Mapping[str, str], least: float, most: float, unit: str) -> float | None:

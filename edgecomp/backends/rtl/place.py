@@ -55,7 +55,8 @@ def place(folder: Path, target: FpgaTarget, *, inputs: int, outputs: int, clock_
                    f"write_verilog -noattr {MAPPED}/{HARNESS}.v"])  # fmt: skip
     netlists = " ".join(f"{MAPPED}/{path.name}" for path in sorted((folder / MAPPED).glob("*.v")))
     yosys(folder, [f"read_verilog -lib +/{kind.models}", f"read_verilog {netlists}", f"hierarchy -top {HARNESS}",
-                   "blackbox =A:whitebox", "flatten", "opt_clean", "delete t:$scopeinfo", "write_json placed.json"])  # fmt: skip
+                   "blackbox =A:whitebox", "flatten", "opt_clean", "delete t:$scopeinfo",
+                   "write_json placed.json"])  # fmt: skip
     program = find_program(target.place[0])
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         runs = list(pool.map(lambda seed: _run(folder, program, target.place[1:], seed, clock_ns), SEEDS))

@@ -14,40 +14,51 @@ def verilog_testbench(circuit: Circuit) -> str:
     +samples=N bounds how many are read.
     """
     inputs, outputs = circuit.inputs, circuit.outputs
-    files = [f"fi{i}" for i in range(len(inputs))] + [f"fo{i}" for i in range(len(outputs))]
-    opened = [_opened(f"fi{i}", "inputs", end) for i, end in enumerate(inputs)]
-    opened += [_opened(f"fo{i}", "expected", end) for i, end in enumerate(outputs)]
     return "\n".join([
         "`timescale 1 ns / 1 ps", "module testbench;", "    reg clk = 0, rst = 1, in_valid = 0;",
         f"    reg [{width_of(inputs) - 1}:0] in_data = 0;", "    wire out_valid;",
         f"    wire [{width_of(outputs) - 1}:0] out_data;",
-        f"    integer {', '.join(files)}, found, total, count, wanted, bound, k;",
+        f"    integer {', '.join(files(circuit))}, found, total, count, wanted, bound, k;",
         "    integer fed = 0, checked = 0, cycle = 0, first_in = -1, first_out = -1;",
         "    reg signed [63:0] value, got;", "    reg [8*16:1] word;",
         f"    {TOP} dut (.clk(clk), .rst(rst), .in_valid(in_valid), .in_data(in_data), .out_valid(out_valid),",
         "        .out_data(out_data));", "    always #5 clk = !clk;", "",
         "    task give_up(input [8*64:1] what);",
         '        begin $display("ERROR: %0s", what); $finish; #1000; end', "    endtask", "",
-        "    initial begin", "        total = -1;", *opened, "        bound = total;",
+        "    initial begin", "        total = -1;", *openings(circuit), "        bound = total;",
         '        if ($value$plusargs("samples=%d", wanted) && wanted < total) bound = wanted;',
         "        repeat (4) @(negedge clk);", "        rst = 0;",
         "        while (fed < bound) begin", "            @(negedge clk);",
-        "            if (fed >= bound / 2 && ($random & 1)) in_valid = 0;", "            else begin", *_feeds(circuit),
+        "            if (fed >= bound / 2 && ($random & 1)) in_valid = 0;", "            else begin", *feeds(circuit),
         "                in_valid = 1; fed = fed + 1;", "                if (first_in < 0) first_in = cycle;",
         "            end", "        end",
         f"        @(negedge clk) in_valid = 0; repeat ({circuit.cycles + 4}) @(negedge clk);",
         "        if (checked != bound) give_up(\"not every sample came out\");",
         "        if (bound == total) begin",
-        *[f"            found = $fscanf({f}, \" %s %d\", word, count);\n"
-          f"            if (found != 2 || word != \"end\" || count != total) give_up(\"a file does not end well\");"
-          for f in files],
+        *closings(circuit),
         "        end",
         '        $display("passed: %0d samples, latency %0d cycles", bound, first_out - first_in);',
         "        $finish;", "    end", "", "    always @(posedge clk) cycle <= cycle + 1;",
         "    always @(negedge clk) if (out_valid && !rst) begin",
-        "        if (first_out < 0) first_out = cycle;", *_checks(circuit),
+        "        if (first_out < 0) first_out = cycle;", *checks(circuit),
         "        checked = checked + 1;", "    end", "endmodule", "",
     ])  # fmt: skip
+
+
+def files(circuit: Circuit) -> list[str]:
+    return [f"fi{i}" for i in range(len(circuit.inputs))] + [f"fo{i}" for i in range(len(circuit.outputs))]
+
+
+def openings(circuit: Circuit) -> list[str]:
+    """Opens every file; `total` is the number of samples."""
+    return [*(_opened(f"fi{i}", "inputs", end) for i, end in enumerate(circuit.inputs)),
+            *(_opened(f"fo{i}", "expected", end) for i, end in enumerate(circuit.outputs))]  # fmt: skip
+
+
+def closings(circuit: Circuit) -> list[str]:
+    return [f'            found = $fscanf({file}, " %s %d", word, count);\n'
+            '            if (found != 2 || word != "end" || count != total) give_up("a file does not end well");'
+            for file in files(circuit)]  # fmt: skip
 
 
 def _opened(file: str, kind: str, end: Ends) -> str:
@@ -60,7 +71,8 @@ def _opened(file: str, kind: str, end: Ends) -> str:
     ])  # fmt: skip
 
 
-def _feeds(circuit: Circuit) -> list[str]:
+def feeds(circuit: Circuit) -> list[str]:
+    """The next sample of every file into `in_data`."""
     lines, place = [], 0
     for i, end in enumerate(circuit.inputs):
         lines += [
@@ -74,7 +86,8 @@ def _feeds(circuit: Circuit) -> list[str]:
     return lines
 
 
-def _checks(circuit: Circuit) -> list[str]:
+def checks(circuit: Circuit) -> list[str]:
+    """`out_data` against the next row of every file."""
     lines, place = [], 0
     for i, end in enumerate(circuit.outputs):
         taken = f"out_data[{place} + k * {end.bits} +: {end.bits}]"

@@ -36,7 +36,12 @@ class Finding:
     problem: Problem | None = None
 
 
-USED_FOR = {None: "everything", "train": "training and export", "explore": "searching for smaller circuits"}
+USED_FOR = {
+    None: "everything",
+    "place": "place and route for Lattice parts",
+    "train": "training and export",
+    "explore": "searching for smaller circuits",
+}
 TOOLS = (
     Tool(
         name="g++",

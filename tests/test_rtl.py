@@ -22,10 +22,12 @@ from edgecomp.backends.rtl.figures import FORMS as CHOICES
 from edgecomp.backends.rtl.forms import Form
 from edgecomp.backends.rtl.options import Language
 from edgecomp.backends.rtl.parts import FAMILIES, family
+from edgecomp.backends.rtl.place import find_program, run_placer
 from edgecomp.backends.rtl.synthesis import cell_figures, synthesize, yosys
 from edgecomp.cli import main
 from edgecomp.errors import InexpressibleError, MismatchError, ToolError, UsageError
 from edgecomp.export import to_onnx
+from edgecomp.flows import flow_for
 from edgecomp.flows.rtl import rtl_flow
 from edgecomp.ir import Concat, Dense, Input, Ints, Network, Node, Output, Step
 from edgecomp.project import load_target, target_names
@@ -263,3 +265,44 @@ def test_what_cannot_be_built_is_refused_with_the_numbers() -> None:
     (found,) = check(large, load_target("xc7a35t"))
     assert "LUTs fully parallel before sharing" in found.what
     assert "holds 20800" in found.what
+
+
+@pytest.mark.parametrize("target", ["ice40up5k", "ecp5_25k"])
+def test_place_and_route_measures_the_clock(target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "net.onnx").write_bytes(to_onnx(classifier()).SerializeToString())
+    arguments = ["build", str(tmp_path / "net.onnx"), "--target", target, "--synth", "--set", "effort=quick"]
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["target"]["flow"] == "rtl"
+    found = report["synthesis"]
+    assert found["proven"]["value"] == report["latency"]["cycles"]["value"]
+    assert found["fmax_mhz"]["value"] >= 1000 / load_target(target).clock_ns
+    assert "3 seeds" in found["fmax_least_mhz"]["method"]
+    assert any(name.startswith("placed_") and entry["value"] > 10 for name, entry in found.items())
+    axis = [*arguments, "--set", "interface=axis", "--out", str(tmp_path / "axis")]
+    assert main(axis) == 0
+    wrapped = json.loads((tmp_path / "axis" / "report.json").read_text())["synthesis"]
+    assert wrapped["ff"]["value"] > found["ff"]["value"]
+    fast = [*arguments, "--set", "clock_ns=1", "--set", "latency_cutoff=50", "--out", str(tmp_path / "fast")]
+    assert main(fast) == 1
+    assert "MHz reached, 1000 MHz is asked for" in capsys.readouterr().err
+
+
+def test_hls_does_not_know_lattice_parts() -> None:
+    with pytest.raises(UsageError, match="Vitis and Vivado HLS do not know iCE40HX8K-CT256"):
+        flow_for("ice40hx8k", "hls", {})
+
+
+def test_a_missing_or_failing_router_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ToolError, match="nextpnr-none is not there"):
+        find_program("nextpnr-none")
+    fails = tmp_path / "nextpnr-ice40"
+    fails.write_text("#!/bin/sh\necho 'ERROR: Unable to place cell, no Bels remaining of type ICESTORM_LC'\nexit 1\n")
+    fails.chmod(0o755)
+    with pytest.raises(ToolError, match=r"does not fit with the shift registers that feed it: .*no Bels remaining"):
+        run_placer(tmp_path, fails, [], 1, 10.0)
+    silent = tmp_path / "nextpnr-silent"
+    silent.write_text('#!/bin/sh\necho \'{"fmax": {}, "utilization": {}}\' > placed1.json.report\n')
+    silent.chmod(0o755)
+    with pytest.raises(ToolError, match="it timed no clock"):
+        run_placer(tmp_path, silent, [], 1, 10.0)

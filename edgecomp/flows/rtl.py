@@ -26,7 +26,7 @@ from edgecomp.simulate import verify_script
 from edgecomp.vectors import Vectors
 
 SIMULATORS = {Language.VERILOG: ("verilator", "iverilog", "g++"), Language.VHDL: ("ghdl",)}
-NAMES = {Language.VERILOG: "Verilator (back to back, with gaps, after a reset) and Icarus Verilog (up to 200 samples)",
+NAMES = {Language.VERILOG: "Verilator (back to back, with gaps, after a reset) and Icarus Verilog (up to 100 samples)",
          Language.VHDL: "GHDL (back to back and with gaps)"}  # fmt: skip
 RESOURCES = ("lut", "ff", "dsp", "bram18")
 
@@ -70,7 +70,7 @@ class RtlFlow:
                 verify_script(scratch, "rtl")
         period = self.target.clock.value
         assert isinstance(period, int | float)
-        synthesis = _synthesis(self.part, files, circuit, period, clock) if job.synth else {}
+        synthesis = _synthesis(self, files, circuit, period, clock) if job.synth else {}
         resources = _resources(self.part, estimate, synthesis)
         simulator = SIMULATORS[self.options.language][0]
         return Built(
@@ -80,7 +80,7 @@ class RtlFlow:
             latency=Latency(cycles=measured(cycles, "cycles", f"{_counted(self.options)} in {simulator}"),
                             time=measured(round(cycles * period, 6), "ns", "counted cycles times the clock aimed at"),
                             initiation_interval=measured(1, "cycles", f"samples fed back to back in {simulator}")),
-            totals={"stage_delay": estimate.total["stage_delay"], **tried, **_ports(self.options, resources)},
+            totals={"stage_delay": estimate.total["stage_delay"], **tried, **_foretold(self, job.network, cycles)},
             reasons=_reasons(resources, synthesis.get("fmax_mhz"), estimate.total["stage_delay"], period),
         )  # fmt: skip
 
@@ -110,7 +110,7 @@ def _files(flow: RtlFlow, network: Network, vectors: Vectors) -> tuple[Bundle, E
 def _simulators(options: RtlOptions) -> str:
     if options.interface is Interface.AXIS:
         return ("Verilator (AXI4-Stream at full speed, with stalls on both sides, after a reset) and Icarus Verilog "
-                "(stalls, up to 200 samples)")  # fmt: skip
+                "(stalls, up to 100 samples)")  # fmt: skip
     return NAMES[options.language]
 
 
@@ -121,13 +121,18 @@ def _counted(options: RtlOptions) -> str:
     return "counted"
 
 
-def _ports(options: RtlOptions, resources: tuple[Resource, ...]) -> dict[str, Figure]:
-    """What the resources leave out."""
-    if options.interface is Interface.PLAIN:
+def _foretold(flow: RtlFlow, network: Network, cycles: int) -> dict[str, Figure]:
+    """What the HLS flow's estimate says of the same network, and how far it is from the cycles counted here."""
+    from edgecomp.backends.hls import HlsBackend
+
+    hls = HlsBackend()
+    options = hls.parse({} if flow.options.clock_ns is None else {"clock_ns": f"{flow.options.clock_ns:g}"})
+    if flow.part.place or hls.check(network, flow.part, options):
         return {}
-    names = " and ".join(resource.name for resource in resources)
-    method = f"AXI4-Stream; {names} are of the circuit within, without its FIFO"
-    return {"interface": Figure(value="axis", unit="ports", source=Source.TOOL, method=method)}
+    value = hls.estimate(network, flow.part, options).total["cycles"].value
+    assert isinstance(value, int)
+    method = f"estimate of --flow hls for the same network: {value - cycles:+d} beside the cycles counted here"
+    return {"hls_cycles": Figure(value=value, unit="cycles", source=Source.ESTIMATE, method=method)}
 
 
 def _split(flat: Codes, like: Mapping[str, Codes]) -> dict[str, Codes]:
@@ -146,24 +151,25 @@ def _cycles(said: str) -> int:
     return int(found[1])
 
 
-def _synthesis(part: FpgaTarget, files: Bundle, circuit: Circuit, period: float, clock: Clock) -> dict[str, Figure]:
+def _synthesis(flow: RtlFlow, files: Bundle, circuit: Circuit, period: float, clock: Clock) -> dict[str, Figure]:
     """Yosys, its netlist proven and simulated, and nextpnr where it knows the part and the circuit may fit."""
-    from edgecomp.backends.rtl.place import place
+    from edgecomp.backends.rtl.axis import AXIS_TOP
+    from edgecomp.backends.rtl.place import harness_for, place
     from edgecomp.backends.rtl.synthesis import simulate_netlist, synthesize
-    from edgecomp.backends.rtl.top import width_of
+    from edgecomp.backends.rtl.top import TOP
 
+    part, top = flow.part, AXIS_TOP if flow.options.interface is Interface.AXIS else TOP
     with scratch_folder() as scratch:
         files.spill(scratch)
         with clock.stage("synthesis with Yosys, every stage's netlist proven"):
-            found = synthesize(Path(scratch), part)
+            found = synthesize(Path(scratch), part, top=top)
         luts = found["lut"].value
         assert isinstance(luts, int)
         with clock.stage("simulating the netlist"):
-            found["netlist_samples"] = simulate_netlist(Path(scratch), part, luts)
+            found["netlist_samples"] = simulate_netlist(Path(scratch), part, luts, top=top)
         if part.place and luts <= part.lut:
             with clock.stage("place and route with nextpnr"):
-                found |= place(Path(scratch), part, inputs=width_of(circuit.inputs),
-                               outputs=width_of(circuit.outputs), clock_ns=period)  # fmt: skip
+                found |= place(Path(scratch), part, harness=harness_for(circuit, flow.options), clock_ns=period)
     return found
 
 

@@ -10,9 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from edgecomp import tools
+from edgecomp.backends.rtl.axis import AXIS_TOP, padded
+from edgecomp.backends.rtl.circuit import Circuit
+from edgecomp.backends.rtl.options import Interface, RtlOptions
 from edgecomp.backends.rtl.parts import family
 from edgecomp.backends.rtl.synthesis import MAPPED, SECONDS, yosys
-from edgecomp.backends.rtl.top import TOP
+from edgecomp.backends.rtl.top import TOP, width_of
 from edgecomp.errors import ToolError
 from edgecomp.project import FpgaTarget
 from edgecomp.report.figures import Figure, Source
@@ -23,16 +26,29 @@ TOO_LARGE = re.compile(r"no Bels remaining|[Uu]nable to (find|place)|failed to p
 AT_A_TIME = 2  # each takes some 0.5 GB
 
 
-def harness(inputs: int, outputs: int) -> str:
-    """A top with five pins: both buses, of so many bits, are shifted through, for no package has pins for them."""
+def harness_for(circuit: Circuit, options: RtlOptions) -> str:
+    """A top with six pins: both buses are shifted through, for no package has pins for them."""
+    if options.interface is Interface.AXIS:
+        inputs, outputs = padded(width_of(circuit.inputs)), padded(width_of(circuit.outputs))
+        instance = (f"{AXIS_TOP} circuit (.aclk(clk), .aresetn(!held_rst), .s_axis_tvalid(held_valid), "
+                    ".s_axis_tready(result[0]), .s_axis_tdata(given[0 +: W]), .s_axis_tlast(given[W]), "
+                    ".m_axis_tvalid(out_valid), .m_axis_tready(given[W + 1]), .m_axis_tdata(result[2 +: V]), "
+                    ".m_axis_tlast(result[1]));")  # fmt: skip
+        return _harness(inputs, outputs, 2, instance)
+    instance = (f"{TOP} circuit (.clk(clk), .rst(held_rst), .in_valid(held_valid), .in_data(given), "
+                ".out_valid(out_valid), .out_data(result));")  # fmt: skip
+    return _harness(width_of(circuit.inputs), width_of(circuit.outputs), 0, instance)
+
+
+def _harness(inputs: int, outputs: int, flags: int, instance: str) -> str:
     return f"""\
 module {HARNESS} (input clk, input rst, input valid, input serial_in, output reg serial_out, output out_valid);
-    reg [{inputs - 1}:0] given;
-    reg [{outputs - 1}:0] kept;
+    localparam W = {inputs}, V = {outputs}, FLAGS = {flags};
+    reg [W+FLAGS-1:0] given;
+    reg [V+FLAGS-1:0] kept;
     reg held_rst, held_valid;
-    wire [{outputs - 1}:0] result;
-    {TOP} circuit (.clk(clk), .rst(held_rst), .in_valid(held_valid), .in_data(given), .out_valid(out_valid),
-        .out_data(result));
+    wire [V+FLAGS-1:0] result;
+    {instance}
     always @(posedge clk) begin
         held_rst <= rst;
         held_valid <= valid;
@@ -44,14 +60,15 @@ endmodule
 """
 
 
-def place(folder: Path, target: FpgaTarget, *, inputs: int, outputs: int, clock_ns: float) -> dict[str, Figure]:
-    """Best, least and spread of the clock over SEEDS, and the cells placed, harness included.
+def place(folder: Path, target: FpgaTarget, *, harness: str, clock_ns: float) -> dict[str, Figure]:
+    """Best and least of the clock over SEEDS, and the cells placed, harness included.
 
-    `folder`/mapped/ holds the netlists. ToolError where nextpnr fails.
+    `folder`/mapped/ holds the netlists, the last of which is the top's. ToolError where nextpnr fails.
     """
-    (folder / f"{HARNESS}.v").write_text(harness(inputs, outputs))
+    (folder / f"{HARNESS}.v").write_text(harness)
     kind = family(target)
-    yosys(folder, [f"read_verilog {HARNESS}.v", f"read_verilog -lib {MAPPED}/{TOP}.v", f"{kind.script} -top {HARNESS}",
+    tops = " ".join(str(path.relative_to(folder)) for path in (folder / MAPPED).glob("network*.v"))
+    yosys(folder, [f"read_verilog {HARNESS}.v", f"read_verilog -lib {tops}", f"{kind.script} -top {HARNESS}",
                    f"write_verilog -noattr {MAPPED}/{HARNESS}.v"])  # fmt: skip
     netlists = " ".join(f"{MAPPED}/{path.name}" for path in sorted((folder / MAPPED).glob("*.v")))
     yosys(folder, [f"read_verilog -lib +/{kind.models}", f"read_verilog {netlists}", f"hierarchy -top {HARNESS}",
@@ -59,8 +76,8 @@ def place(folder: Path, target: FpgaTarget, *, inputs: int, outputs: int, clock_
                    "write_json placed.json"])  # fmt: skip
     program = find_program(target.place[0])
     with ThreadPoolExecutor(AT_A_TIME) as pool:
-        runs = list(pool.map(lambda seed: _run(folder, program, target.place[1:], seed, clock_ns), SEEDS))
-    version = re.search(r"[\d.]+\d", tools.version(program, ("--version",)))
+        runs = list(pool.map(lambda seed: run_placer(folder, program, target.place[1:], seed, clock_ns), SEEDS))
+    version = re.search(r"\d+\.[\d.]*\d", tools.version(program, ("--version",)))
     method = f"{target.place[0]} {version[0] if version else ''}, {len(SEEDS)} seeds, with the registers that feed it"
     clocks = sorted(mhz for mhz, _ in runs)
     found = {
@@ -84,7 +101,7 @@ def find_program(name: str) -> Path:
     return found
 
 
-def _run(
+def run_placer(
     folder: Path, program: Path, arguments: Sequence[str], seed: int, clock_ns: float
 ) -> tuple[float, dict[str, int]]:
     """(MHz, cells by type) of one seed."""

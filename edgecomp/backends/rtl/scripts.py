@@ -24,21 +24,28 @@ grep -q 'passed:' "$build/ghdl.out" || exit 1
 def run_verilog(top: str) -> str:
     """run.sh of Verilog sources: testbench.cpp and testbench.v drive the module `top`."""
     return f"""{HEAD}Needs bash, g++, Verilator and Icarus Verilog: Verilator runs every vector several
-# times (at full speed, with gaps or stalls, after a reset in the middle), Icarus the first ones.
+# times (at full speed, with gaps or stalls, after a reset in the middle), Icarus the first ones meanwhile.
 # -fno-const-bit-op-tree: Verilator 5.006 simulates large netlists wrongly without it.
 set -euo pipefail
 cd -- "$(dirname -- "${{BASH_SOURCE[0]}}")"
 build="$(mktemp -d)"
 trap 'rm -rf -- "$build"' EXIT
+icarus() {{
+    "${{EDGECOMP_IVERILOG:-iverilog}}" -g2005 -o "$build/icarus" testbench.v src/*.v || return 3
+    "${{EDGECOMP_VVP:-vvp}}" -n "$build/icarus" +samples="${{ICARUS_SAMPLES:-100}}"
+}}
+icarus >"$build/icarus.log" 2>&1 &
+second=$!
+trap 'kill "$second" 2>/dev/null || true; wait "$second" 2>/dev/null || true; rm -rf -- "$build"' EXIT
 status=0
-"${{EDGECOMP_VERILATOR:-verilator}}" --cc --exe --build -O3 -Wno-fatal -Wno-lint -Wno-style -Wfuture-WIDTHTRUNC \\
+"${{EDGECOMP_VERILATOR:-verilator}}" --cc --exe --build -j 2 -O3 -Wno-fatal -Wno-lint -Wno-style -Wfuture-WIDTHTRUNC \\
     -fno-const-bit-op-tree --top-module {top} --Mdir "$build/obj" -CFLAGS "-std=c++17 -O1 -w" \\
     src/*.v "$PWD/testbench.cpp" \\
     >"$build/verilator.log" 2>&1 || {{ cat "$build/verilator.log"; exit 3; }}
 "$build/obj/V{top}" layout.txt tb_data || status=$?
 [ "$status" -eq 0 ] || exit "$status"
-"${{EDGECOMP_IVERILOG:-iverilog}}" -g2005 -o "$build/icarus" testbench.v src/*.v >"$build/icarus.log" 2>&1 \\
-    || {{ cat "$build/icarus.log"; exit 3; }}
-"${{EDGECOMP_VVP:-vvp}}" -n "$build/icarus" +samples="${{ICARUS_SAMPLES:-200}}" | tee "$build/icarus.out"
-grep -q '^passed' "$build/icarus.out" || exit 1
+wait "$second" || status=$?
+cat "$build/icarus.log"
+[ "$status" -eq 0 ] || exit "$status"
+grep -q '^passed' "$build/icarus.log" || exit 1
 """

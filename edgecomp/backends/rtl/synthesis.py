@@ -23,7 +23,8 @@ from edgecomp.resources import resource
 SECONDS, PROOF_SECONDS = 3600.0, 900.0
 SIMULATED = 400_000  # look-up tables times samples of the netlist's simulation: half a minute
 MAPPED = "mapped"  # the folder of netlists
-ALONE = ("proc", "flatten", "memory", "opt_expr", "opt_clean", "techmap", "opt_expr", "opt_clean", "aigmap",
+DEFINED = ("proc", "setundef -zero")  # tables hold X where no operand reaches: the same value for mapper and proof
+ALONE = (*DEFINED, "flatten", "memory", "opt_expr", "opt_clean", "techmap", "opt_expr", "opt_clean", "aigmap",
          "opt_clean -purge", "setundef -zero -undriven", "setundef -zero")  # fmt: skip
 FAULT = "this is a fault of edgecomp or of Yosys: please report it with the model"
 
@@ -37,7 +38,7 @@ class Module:
     proven: bool
 
 
-def synthesize(folder: Path, target: FpgaTarget, *, prove: bool = True) -> dict[str, Figure]:
+def synthesize(folder: Path, target: FpgaTarget, *, top: str = TOP, prove: bool = True) -> dict[str, Figure]:
     """`folder`/rtl/src mapped to `folder`/mapped/; ToolError where Yosys fails, MismatchError where a netlist is wrong.
 
     Registers part the stages, so each is mapped and proven by itself, as many at a time as there are processors, and
@@ -49,7 +50,7 @@ def synthesize(folder: Path, target: FpgaTarget, *, prove: bool = True) -> dict[
         (folder / kind.sum3).write_bytes(resource(f"hls/{kind.sum3}").read_bytes())
     stages = stages_of(folder / "rtl" / "src")
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        modules = list(pool.map(lambda top: _module(folder, kind, top, stages, prove=prove), [*stages, TOP]))
+        modules = list(pool.map(lambda name: _module(folder, kind, name, stages, prove=prove), [*stages, top]))
     total: dict[str, int] = {}
     for module in modules:
         for name, number in module.cells.items():
@@ -80,17 +81,17 @@ def yosys(folder: Path, passes: Sequence[str], *, seconds: float = SECONDS) -> N
 
 def _module(folder: Path, kind: Family, top: str, stages: list[str], *, prove: bool) -> Module:
     """Map what is below `top`; the stages are black boxes to the circuit's own top."""
-    apart = stages if top == TOP else []
+    apart = [] if top in stages else stages
     others = {name for name in stages if name != top}
     shown = [path for path in sorted((folder / "rtl" / "src").glob("*.v")) if path.stem not in others]
     source = ["read_verilog " + " ".join(str(path.relative_to(folder)) for path in shown)]
     passes = [*source, *(f"read_verilog -lib rtl/src/{stage}.v" for stage in apart)]
     passes += [f"read_verilog -overwrite {kind.sum3}"] if kind.sum3 else []
-    passes += [f"{kind.script} -top {top}", f"tee -q -o {top}.json stat -json",
+    passes += [f"hierarchy -top {top}", *DEFINED, f"{kind.script} -top {top}", f"tee -q -o {top}.json stat -json",
                f"write_verilog -noattr {MAPPED}/{top}.v"]  # fmt: skip
     yosys(folder, passes)
     cells = json.loads((folder / f"{top}.json").read_text())["design"]["num_cells_by_type"]
-    proven = prove and top != TOP and _proven(folder, kind, top, source)
+    proven = prove and not apart and _proven(folder, kind, top, source)
     return Module(name=top, cells={name: number for name, number in cells.items() if name not in apart}, proven=proven)
 
 
@@ -109,7 +110,7 @@ def _proven(folder: Path, kind: Family, top: str, source: list[str]) -> bool:
     return EQUIVALENT in said
 
 
-def simulate_netlist(folder: Path, target: FpgaTarget, luts: int) -> Figure:
+def simulate_netlist(folder: Path, target: FpgaTarget, luts: int, *, top: str = TOP) -> Figure:
     """The netlists with Yosys's models of their cells in Icarus Verilog, on golden samples as many as time allows."""
     names = " ".join(f"{MAPPED}/{path.name}" for path in sorted((folder / MAPPED).glob("*.v")))
     yosys(
@@ -117,7 +118,7 @@ def simulate_netlist(folder: Path, target: FpgaTarget, luts: int) -> Figure:
         [
             f"read_verilog {names}",
             f"read_verilog -defer -overwrite +/{family(target).models}",
-            f"hierarchy -top {TOP}",
+            f"hierarchy -top {top}",
             "proc",
             "flatten",
             "opt_clean",

@@ -107,10 +107,11 @@ class Affine(nn.Module):
         super().__init__()
         self.register_buffer("scale", scale)
         self.register_buffer("shift", shift)
+        self.scaled, self.shifted = bool((scale != 1).any()), bool((shift != 0).any())
 
     def forward(self, x: Tensor) -> Tensor:
-        scaled = x if bool((self.scale == 1).all()) else x * self.scale
-        return scaled if bool((self.shift == 0).all()) else scaled + self.shift
+        scaled = x * self.scale if self.scaled else x
+        return scaled + self.shift if self.shifted else scaled
 
 
 class Reshape(nn.Module):

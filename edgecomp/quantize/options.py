@@ -10,6 +10,7 @@ from edgecomp.errors import Problem, UsageError, raise_all
 from edgecomp.project import refuse_unknown
 
 MOST_BITS = 16
+LEAST_CODE = 2  # Brevitas exports a code of one bit as bipolar, whatever it was
 
 
 class Form(StrEnum):
@@ -96,7 +97,7 @@ PRESETS: Mapping[Preset, Recipe] = {
     Preset.INT8: Recipe(form=Form.INTEGER, weight_bits=8, code_bits=8, input_bits=8),
     Preset.INT6: Recipe(form=Form.INTEGER, weight_bits=6, code_bits=6, input_bits=6),
     Preset.INT4: Recipe(form=Form.INTEGER, weight_bits=4, code_bits=4, input_bits=4),
-    Preset.BINARY: Recipe(form=Form.BINARY, weight_bits=1, code_bits=1, input_bits=8),
+    Preset.BINARY: Recipe(form=Form.BINARY, weight_bits=1, code_bits=2, input_bits=8),
     Preset.POW2: Recipe(
         form=Form.POWER_OF_TWO, weight_bits=4, code_bits=8, input_bits=8, scales=Scales.POWER_OF_TWO
     ),
@@ -158,11 +159,11 @@ def weight_limits(form: Form) -> tuple[int, int]:
 
 def _problems(recipe: Recipe) -> list[Problem]:
     least, most = weight_limits(recipe.form)
-    asked = [("--weight-bits", recipe.weight_bits, least, most), ("--code-bits", recipe.code_bits, 1, MOST_BITS),
-             ("--input-bits", recipe.input_bits, 1, MOST_BITS)]  # fmt: skip
+    asked = [("--weight-bits", recipe.weight_bits, least, most), ("--code-bits", recipe.code_bits, LEAST_CODE, MOST_BITS),
+             ("--input-bits", recipe.input_bits, LEAST_CODE, MOST_BITS)]  # fmt: skip
     for layer, bits in recipe.layers:
         asked.append((f"--bits {layer}", bits.weights or least, least, most))
-        asked.append((f"--bits {layer}", bits.codes or 1, 1, MOST_BITS))
+        asked.append((f"--bits {layer}", bits.codes or LEAST_CODE, LEAST_CODE, MOST_BITS))
     problems = [Problem(what=f"{recipe.form} weights and their codes cannot have {bits} bits here", where=option,
                         hint=f"give {low} to {high}" if low < high else f"{recipe.form} weights have {low}")
                 for option, bits, low, high in asked if not low <= bits <= high]  # fmt: skip

@@ -111,7 +111,8 @@ def trained(folder: Path, name: str, shape: tuple[int, ...]) -> QuantizeRequest:
     ],
 )
 def test_every_preset_builds_exactly(request_: QuantizeRequest, asked: Asked, epochs: int) -> None:
-    done = quantize(replace(request_, asked=asked, epochs=epochs), Talk())
+    rate = 2e-2 if asked.preset is Preset.BINARY else 2e-3
+    done = quantize(replace(request_, asked=asked, epochs=epochs, rate=rate), Talk())
     stages = {stage.name: stage for stage in done.stages}
     assert stages["float"].value > 0.9
     assert stages["float"].flips == 0

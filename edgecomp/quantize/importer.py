@@ -68,7 +68,9 @@ class Reader:
             what = f"{node.op_type} does not fit its operand of shape {self.shapes[inputs[0]]}"
             raise ModelError(what, where=where(node), hint=str(error).partition("\n")[0]) from error
         if shape[:1] != (2,) or len(shape) < 2 or np.prod(shape[1:]) > MAX_ELEMENTS:
-            raise ModelError(f"{node.op_type} gives shape {shape[1:]}: too large, or without a batch", where=where(node))
+            raise ModelError(
+                f"{node.op_type} gives shape {shape[1:]}: too large, or without a batch", where=where(node)
+            )
         self.shapes[output] = shape[1:]
         self.steps.append(Step(name=self._name(node), op=op, inputs=inputs, output=output, shape=shape[1:],
                                module=module.eval()))  # fmt: skip

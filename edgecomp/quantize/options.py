@@ -98,9 +98,7 @@ PRESETS: Mapping[Preset, Recipe] = {
     Preset.INT6: Recipe(form=Form.INTEGER, weight_bits=6, code_bits=6, input_bits=6),
     Preset.INT4: Recipe(form=Form.INTEGER, weight_bits=4, code_bits=4, input_bits=4),
     Preset.BINARY: Recipe(form=Form.BINARY, weight_bits=1, code_bits=2, input_bits=8),
-    Preset.POW2: Recipe(
-        form=Form.POWER_OF_TWO, weight_bits=4, code_bits=8, input_bits=8, scales=Scales.POWER_OF_TWO
-    ),
+    Preset.POW2: Recipe(form=Form.POWER_OF_TWO, weight_bits=4, code_bits=8, input_bits=8, scales=Scales.POWER_OF_TWO),
 }
 
 
@@ -184,7 +182,9 @@ def parse_bits(pairs: Sequence[str]) -> dict[str, Bits]:
     for pair in pairs:
         layer, equals, text = pair.rpartition("=")
         weights, colon, codes = text.partition(":")
-        sound = all(part.isascii() and part.isdecimal() and int(part) for part in (weights, *([codes] if colon else [])))
+        sound = all(
+            part.isascii() and part.isdecimal() and int(part) for part in (weights, *([codes] if colon else []))
+        )
         if not (layer and equals and sound):
             problems.append(Problem(what=f"{pair!r} is not of the form LAYER=WEIGHTS or LAYER=WEIGHTS:CODES",
                                     where="--bits", hint="for instance --bits fc1=4, or --bits fc1=4:6"))  # fmt: skip

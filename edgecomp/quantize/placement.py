@@ -80,9 +80,7 @@ def quantised_tensors(net: Net) -> dict[str, int]:
                 need(name)
         elif step.op in (Op.ADD, Op.CONCAT):
             join([need(name) for name in step.inputs])
-        elif step.op is Op.ACTIVATION and _must_be_code(net, step.inputs[0], SUMMING):
-            need(step.inputs[0])
-        elif step.op is Op.AFFINE and _must_be_code(net, step.inputs[0], (Op.LINEAR, None)):
+        elif (step.op is Op.ACTIVATION and _must_be_code(net, step.inputs[0], SUMMING)) or (step.op is Op.AFFINE and _must_be_code(net, step.inputs[0], (Op.LINEAR, None))):
             need(step.inputs[0])
     last = net.producers().get(origin(net, net.output))
     if last is not None and last.op is not Op.LINEAR:

@@ -143,7 +143,9 @@ def _quantize(request: QuantizeRequest, recipe: Recipe, out: Path, progress: Pro
     content = _export(made, parts)
     integers = _integers(content, made, parts)
     stages.append(_stage("integer", integers, floats, parts, task))
-    result = Quantised(folder=out, task=task, rows=len(parts.test_y), stages=tuple(stages), layers=_layers(made, recipe))
+    result = Quantised(
+        folder=out, task=task, rows=len(parts.test_y), stages=tuple(stages), layers=_layers(made, recipe)
+    )
     _write(out, request, net.inputs, parts, content, result)
     return result
 
@@ -168,11 +170,12 @@ def _claim(out: Path) -> None:
         raise DiskError(f"cannot write there: {error.strerror}", where=str(out)) from error
 
 
-def _parts(
-    request: QuantizeRequest, data: Data, net: Net, shapes: Mapping[str, tuple[int, ...]]
-) -> tuple[Task, Parts]:
+def _parts(request: QuantizeRequest, data: Data, net: Net, shapes: Mapping[str, tuple[int, ...]]) -> tuple[Task, Parts]:
     """The rows split, their targets checked against the network's outputs."""
-    where, outputs = str(request.data), int(np.prod(_run(net, tuple(data.x[name][:1] for name in net.inputs)).shape[1:]))
+    where, outputs = (
+        str(request.data),
+        int(np.prod(_run(net, tuple(data.x[name][:1] for name in net.inputs)).shape[1:])),
+    )
     test = None if request.test is None else load_data(request.test, shapes)
     for found, place in ((data, where), (test, str(request.test))):
         if found is not None and found.y is None:
@@ -323,7 +326,9 @@ def summary(found: Quantised) -> dict[str, Any]:
     return {"task": found.task.value, "test_rows": found.rows, "stages": stages, "layers": layers}
 
 
-def _write(out: Path, request: QuantizeRequest, names: tuple[str, ...], parts: Parts, content: bytes, found: Quantised) -> None:
+def _write(
+    out: Path, request: QuantizeRequest, names: tuple[str, ...], parts: Parts, content: bytes, found: Quantised
+) -> None:
     name = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in out.absolute().name)
     project = {"name": name.lstrip("._-") or "model", "model": "model.onnx", "data": "data.npz",
                "task": found.task.value, "target": request.target}  # fmt: skip

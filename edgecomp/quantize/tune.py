@@ -141,7 +141,9 @@ def _resume(path: Path, digest: str, net: Net, optimiser: torch.optim.Optimizer)
     try:
         if found["digest"] != digest:
             return 0
-        net.load_state_dict(found["net"])
+        own = net.state_dict()  # Brevitas makes its parameters anew in load_state_dict, and the optimiser keeps the old
+        for name, value in own.items():
+            value.copy_(found["net"][name])
         optimiser.load_state_dict(found["optimiser"])
         return int(found["epoch"])
     except (KeyError, TypeError, RuntimeError, ValueError, AttributeError) as error:

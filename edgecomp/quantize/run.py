@@ -180,7 +180,7 @@ def _parts(request: QuantizeRequest, data: Data, net: Net, shapes: Mapping[str, 
     for found, place in ((data, where), (test, str(request.test))):
         if found is not None and found.y is None:
             raise DataError("holds no targets y", where=place,
-                            hint="add y: classes (N,), or numbers of a regression; accuracy is counted on them")  # fmt: skip
+                            hint="add y: classes (N,), or numbers of a regression")  # fmt: skip
     task = decide_task(request.task, data, outputs)
     check_targets(data, task, outputs, where=where)
     x, y = tuple(data.x[name] for name in net.inputs), data.y
@@ -290,8 +290,8 @@ def _integers(content: bytes, net: Net, parts: Parts) -> Reals:
     want = _run(net, parts.test_x)
     differing = float((np.abs(got - want) > 1e-4 * (np.abs(want).max() + 1e-9)).any(axis=1).mean())
     if differing > max(DIFFERING, 1 / len(want)) and np.abs(got - want).mean() > 0.05 * (want.std() + 1e-9):
-        raise MismatchError(f"{differing:.1%} of the test rows get other outputs as integers than in PyTorch",
-                            where="model.onnx", hint="use --scales power_of_two, which floats hold exactly")  # fmt: skip
+        raise MismatchError(f"{differing:.1%} of the test rows differ between integers and PyTorch",
+                            where="model.onnx", hint="use --scales power_of_two, whose floats are exact")  # fmt: skip
     return got
 
 

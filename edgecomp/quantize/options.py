@@ -157,8 +157,11 @@ def weight_limits(form: Form) -> tuple[int, int]:
 
 def _problems(recipe: Recipe) -> list[Problem]:
     least, most = weight_limits(recipe.form)
-    asked = [("--weight-bits", recipe.weight_bits, least, most), ("--code-bits", recipe.code_bits, LEAST_CODE, MOST_BITS),
-             ("--input-bits", recipe.input_bits, LEAST_CODE, MOST_BITS)]  # fmt: skip
+    asked = [
+        ("--weight-bits", recipe.weight_bits, least, most),
+        ("--code-bits", recipe.code_bits, LEAST_CODE, MOST_BITS),
+        ("--input-bits", recipe.input_bits, LEAST_CODE, MOST_BITS),
+    ]
     for layer, bits in recipe.layers:
         asked.append((f"--bits {layer}", bits.weights or least, least, most))
         asked.append((f"--bits {layer}", bits.codes or LEAST_CODE, LEAST_CODE, MOST_BITS))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from typing import assert_never
 
 import torch
 from torch import Tensor, nn
@@ -75,17 +76,27 @@ def quantised_tensors(net: Net) -> dict[str, int]:
                 groups[name] = min(numbers)
 
     for step in net.steps:
-        if step.op in (Op.LINEAR, Op.MEAN_POOL, Op.MUL):
-            for name in step.inputs:
-                need(name)
-        elif step.op in (Op.ADD, Op.CONCAT):
-            join([need(name) for name in step.inputs])
-        elif (step.op is Op.ACTIVATION and _must_be_code(net, step.inputs[0], SUMMING)) or (step.op is Op.AFFINE and _must_be_code(net, step.inputs[0], (Op.LINEAR, None))):
-            need(step.inputs[0])
+        coded = [need(name) for name in step.inputs if _reads_codes(net, step, name)]
+        if step.op in (Op.ADD, Op.CONCAT):
+            join(coded)
     last = net.producers().get(origin(net, net.output))
     if last is not None and last.op is not Op.LINEAR:
         need(net.output)
     return groups
+
+
+def _reads_codes(net: Net, step: Step, name: str) -> bool:
+    match step.op:
+        case Op.LINEAR | Op.MEAN_POOL | Op.MUL | Op.ADD | Op.CONCAT:
+            return True
+        case Op.ACTIVATION:
+            return _must_be_code(net, name, SUMMING)
+        case Op.AFFINE:
+            return _must_be_code(net, name, (Op.LINEAR, None))
+        case Op.MOVE | Op.MAX_POOL | Op.QUANT:
+            return False
+        case _:
+            assert_never(step.op)
 
 
 def origin(net: Net, name: str) -> str:

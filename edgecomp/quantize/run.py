@@ -18,14 +18,16 @@ import onnx
 from numpy.typing import NDArray
 
 from edgecomp import interp
-from edgecomp.contract import quantise_input, real_output
+from edgecomp.check import host_codes
+from edgecomp.contract import real_output
 from edgecomp.data import Data, check_targets, decide_task, load_data, sample_shape
 from edgecomp.errors import DataError, DiskError, MismatchError, ToolError, UsageError
 from edgecomp.flows import Progress
 from edgecomp.frontend import read
 from edgecomp.frontend.model import graph_inputs
 from edgecomp.project import Task
-from edgecomp.quantize.options import Asked, Recipe, check_layers, recipe_of
+from edgecomp.quantize.exported import against_pytorch, float32_is_exact
+from edgecomp.quantize.options import Asked, Recipe, Scales, check_layers, recipe_of
 from edgecomp.quantize.source import is_factory, read_source
 from edgecomp.quantize.train import npz
 
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
 Reals = NDArray[np.floating]
 CHECKPOINT, SUMMARY = "checkpoint.pt", "quantize.json"
 KNOWN = {"model.onnx", "data.npz", "train.npz", "edgecomp.toml", CHECKPOINT, f"{CHECKPOINT}.new", SUMMARY}
-DIFFERING = 0.02  # share of outputs that floats may put on another code than exact arithmetic does
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +142,7 @@ def _quantize(request: QuantizeRequest, recipe: Recipe, out: Path, progress: Pro
         stages.append(_stage("tuned", _run(made, parts.test_x), floats, parts, task))
     progress.stage("exporting, and comparing the integers with PyTorch")
     content = _export(made, parts)
-    integers = _integers(content, made, parts)
+    integers = _integers(content, made, parts, recipe)
     stages.append(_stage("integer", integers, floats, parts, task))
     result = Quantised(
         folder=out, task=task, rows=len(parts.test_y), stages=tuple(stages), layers=_layers(made, recipe)
@@ -280,19 +281,15 @@ def _export(net: Net, parts: Parts) -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def _integers(content: bytes, net: Net, parts: Parts) -> Reals:
-    """Real outputs (N, outputs) of the exported model's integers; MismatchError where PyTorch's are others."""
-    network = read(onnx.load_model_from_string(content)).network
-    data = dict(zip(net.inputs, parts.test_x, strict=True))
-    codes = {node.name: quantise_input(node, data[node.source]) for node in network.inputs}
-    end = network.outputs[0]
-    got: Reals = real_output(end, interp.outputs(network, codes)[end.name]).reshape(len(parts.test_y), -1)
-    want = _run(net, parts.test_x)
-    differing = float((np.abs(got - want) > 1e-4 * (np.abs(want).max() + 1e-9)).any(axis=1).mean())
-    if differing > max(DIFFERING, 1 / len(want)) and np.abs(got - want).mean() > 0.05 * (want.std() + 1e-9):
-        raise MismatchError(f"{differing:.1%} of the test rows differ between integers and PyTorch",
-                            where="model.onnx", hint="use --scales power_of_two, whose floats are exact")  # fmt: skip
-    return got
+def _integers(content: bytes, net: Net, parts: Parts, recipe: Recipe) -> Reals:
+    """Real outputs (N, outputs) of the exported model's integers; MismatchError where they are not PyTorch's."""
+    model = onnx.load_model_from_string(content)
+    lowered = read(model)
+    exact = float32_is_exact(net, lowered, powers=recipe.scales is Scales.POWER_OF_TWO)
+    against_pytorch(model, lowered, net, _tensors(parts.test_x), exact=exact)
+    end = lowered.network.outputs[0]
+    codes = interp.outputs(lowered.network, host_codes(lowered, dict(zip(net.inputs, parts.test_x, strict=True))))
+    return real_output(end, codes[end.name]).reshape(len(parts.test_y), -1)
 
 
 def _stage(name: str, outputs: Reals, floats: Reals, parts: Parts, task: Task) -> Stage:

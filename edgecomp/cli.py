@@ -239,7 +239,7 @@ def quantize(as_json: bool, preset: str, bits: tuple[str, ...], task: str | None
 
     kinds = {"granularity": options.Granularity, "rounding": options.Rounding, "scales": options.Scales,
              "equalisation": options.Equalisation}  # fmt: skip
-    chosen = {name: None if rest[name] is None else kind(rest[name]) for name, kind in kinds.items()}
+    chosen: dict[str, Any] = {name: None if rest[name] is None else kind(rest[name]) for name, kind in kinds.items()}
     numbers = {name: rest[name] for name in ("weight_bits", "code_bits", "input_bits", "bias_correction", "sparsity")}
     asked = options.Asked(preset=options.Preset(preset), layers=options.parse_bits(bits), **numbers, **chosen)
     others = {name: value for name, value in rest.items() if name not in chosen and name not in numbers}

@@ -92,7 +92,7 @@ def trained(folder: Path, name: str, shape: tuple[int, ...]) -> QuantizeRequest:
         loss = nn.functional.nll_loss((out + 1e-6).log() if name == "residual" else out.log_softmax(1),
                                       torch.from_numpy(y))  # fmt: skip
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     np.savez(folder / "d.npz", x=x, y=y)
     torch.save(module.state_dict(), folder / "s.pt")

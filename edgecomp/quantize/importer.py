@@ -43,7 +43,8 @@ class Reader:
     def data(self, node: onnx.NodeProto, index: int = 0) -> str:
         """An operand that depends on the input."""
         self.ctx.real(node, index)
-        return self.alias.get(node.input[index], node.input[index])
+        name = str(node.input[index])
+        return self.alias.get(name, name)
 
     def constant(self, node: onnx.NodeProto, index: int) -> Tensor | None:
         """A constant operand as float32; None where it is left out or is no constant."""
@@ -179,10 +180,11 @@ def _linear(reader: Reader, node: onnx.NodeProto, weight: Tensor, bias: Tensor |
     reader.add(node, Op.LINEAR, module, (reader.data(node),))
 
 
-def _put(module: nn.Module, weight: Tensor, bias: Tensor | None) -> None:
+def _put(module: nn.Linear | nn.Conv1d | nn.Conv2d, weight: Tensor, bias: Tensor | None) -> None:
     with torch.no_grad():
-        module.weight.copy_(weight)  # type: ignore[operator,union-attr]
-        module.bias.copy_(torch.zeros(weight.shape[0]) if bias is None else bias.reshape(-1))  # type: ignore[operator,union-attr]
+        assert module.bias is not None
+        module.weight.copy_(weight)
+        module.bias.copy_(torch.zeros(weight.shape[0]) if bias is None else bias.reshape(-1))
 
 
 def _conv(reader: Reader, node: onnx.NodeProto) -> None:
@@ -197,8 +199,8 @@ def _conv(reader: Reader, node: onnx.NodeProto) -> None:
         amounts = [amount for pair in reversed(pads) for amount in pair]
         source = reader.add(node, Op.MOVE, Pad(amounts), (source,), f"{node.output[0]}_padded")
         pads = ((0, 0),) * rank
-    kind = nn.Conv1d if rank == 1 else nn.Conv2d
-    module = kind(weight.shape[1] * groups, weight.shape[0], kernel, stride=stride,  # type: ignore[arg-type]
+    kind: Callable[..., nn.Conv1d | nn.Conv2d] = nn.Conv1d if rank == 1 else nn.Conv2d
+    module = kind(weight.shape[1] * groups, weight.shape[0], kernel, stride=stride,
                   padding=tuple(before for before, _ in pads), dilation=dilation, groups=groups)  # fmt: skip
     _put(module, weight, reader.constant(node, 2))
     reader.add(node, Op.LINEAR, module, (source,))
@@ -276,21 +278,19 @@ def _pool(reader: Reader, node: onnx.NodeProto) -> None:
         raise InexpressibleError("a pooling with one-sided or uncounted padding, or rounded up", where=where(node),
                                  hint="pad evenly and count the padding")  # fmt: skip
     padding = tuple(before for before, _ in pads)
-    module: nn.Module
     if node.op_type == "MaxPool":
-        kind = nn.MaxPool1d if rank == 1 else nn.MaxPool2d
-        module = kind(kernel, stride, padding, sizes(node, "dilations", rank))  # type: ignore[arg-type]
-        reader.add(node, Op.MAX_POOL, module, (source,))
+        largest: Callable[..., nn.Module] = nn.MaxPool1d if rank == 1 else nn.MaxPool2d
+        reader.add(node, Op.MAX_POOL, largest(kernel, stride, padding, sizes(node, "dilations", rank)), (source,))
         return
-    module = nn.AvgPool1d(kernel, stride, padding) if rank == 1 else nn.AvgPool2d(kernel, stride, padding)  # type: ignore[arg-type]
-    reader.add(node, Op.MEAN_POOL, module, (source,))
+    mean: Callable[..., nn.Module] = nn.AvgPool1d if rank == 1 else nn.AvgPool2d
+    reader.add(node, Op.MEAN_POOL, mean(kernel, stride, padding), (source,))
 
 
 def _global_mean(reader: Reader, node: onnx.NodeProto) -> None:
     source = reader.data(node)
     kernel = reader.shapes[source][1:]
-    module: nn.Module = nn.AvgPool1d(kernel) if len(kernel) == 1 else nn.AvgPool2d(kernel)  # type: ignore[arg-type]
-    reader.add(node, Op.MEAN_POOL, module, (source,))
+    mean: Callable[..., nn.Module] = nn.AvgPool1d if len(kernel) == 1 else nn.AvgPool2d
+    reader.add(node, Op.MEAN_POOL, mean(kernel), (source,))
 
 
 def _reshape(reader: Reader, node: onnx.NodeProto) -> None:

@@ -82,6 +82,20 @@ class Net(nn.Module):
         return Net(shapes=self.shapes, steps=steps, output=self.output)
 
 
+def weight_of(step: Step) -> nn.Parameter:
+    """The weights of a layer, as they are trained."""
+    weight = step.module.weight
+    assert isinstance(weight, nn.Parameter)
+    return weight
+
+
+def quantised_weight(step: Step) -> Tensor:
+    """The weights of a quantised layer, as they compute."""
+    module: Any = step.module
+    weight: Tensor = module.quant_weight().value.detach()
+    return weight
+
+
 def plain(value: Value) -> Tensor:
     """The real tensor of a value that may be quantised."""
     tensor: Tensor = value.value if isinstance(value, QuantTensor) else value

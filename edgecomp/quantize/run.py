@@ -27,7 +27,7 @@ from edgecomp.frontend import read
 from edgecomp.frontend.model import graph_inputs
 from edgecomp.project import Task
 from edgecomp.quantize.exported import against_pytorch, float32_is_exact
-from edgecomp.quantize.options import Asked, Recipe, Scales, check_layers, recipe_of
+from edgecomp.quantize.options import Asked, Form, Recipe, Scales, check_layers, recipe_of
 from edgecomp.quantize.source import is_factory, read_source
 from edgecomp.quantize.train import npz
 
@@ -306,11 +306,13 @@ def _classes(outputs: Reals) -> NDArray[np.int64]:
 
 
 def _layers(net: Net, recipe: Recipe) -> tuple[LayerFacts, ...]:
+    from edgecomp.quantize.net import quantised_weight, weight_of
+
     facts = []
     for step in net.linear():
-        weight = step.module.weight.detach() if recipe.form == "binary" else step.module.quant_weight().value.detach()  # type: ignore[operator,union-attr]
-        facts.append(LayerFacts(name=step.name, bits=recipe.weights_of(step.name), weights=weight.numel(),
-                                zeros=float((weight == 0).float().mean())))  # type: ignore[operator]  # fmt: skip
+        zeros = 0.0 if recipe.form is Form.BINARY else float((quantised_weight(step) == 0).float().mean())
+        facts.append(LayerFacts(name=step.name, bits=recipe.weights_of(step.name), weights=weight_of(step).numel(),
+                                zeros=zeros))  # fmt: skip
     return tuple(facts)
 
 

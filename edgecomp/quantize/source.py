@@ -6,9 +6,9 @@ The factory is code that the user asks to be run; a state dict is data, and is r
 from __future__ import annotations
 
 import importlib
-import io
 import re
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -100,13 +100,13 @@ def _traced(module: Any, shape: tuple[int, ...]) -> onnx.ModelProto:
     except (RuntimeError, ValueError, IndexError, TypeError) as error:
         what = f"the module does not take samples of shape {shape}: {error}"
         raise DataError(what, where="--data", hint="give x as the module takes it, (N, ...)") from error
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
+        traced = Path(folder) / "traced.onnx"
         warnings.simplefilter("ignore")
         try:
-            torch.onnx.export(module, (sample,), buffer, dynamo=False, opset_version=17, input_names=["x"],
+            torch.onnx.export(module, (sample,), traced, dynamo=False, opset_version=17, input_names=["x"],
                               output_names=["logits"], do_constant_folding=False,
                               dynamic_axes={"x": {0: "batch"}, "logits": {0: "batch"}})  # fmt: skip
         except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
             raise ModelError(f"the module cannot be traced: {error}", where="MODEL") from error
-    return onnx.load_model_from_string(buffer.getvalue())
+        return load(traced)

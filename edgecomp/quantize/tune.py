@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from edgecomp.errors import DataError, DiskError
-from edgecomp.quantize.net import Net
+from edgecomp.quantize.net import Net, weight_of
 
 MOST_BYTES = 512 << 20
 SAVE_SECONDS = 2.0
@@ -46,8 +46,7 @@ def prune(net: Net, sparsity: float) -> dict[str, Tensor]:
     """Zero the smallest weights of every layer; the masks by layer."""
     masks = {}
     for step in net.linear():
-        weight = step.module.weight
-        assert isinstance(weight, nn.Parameter)
+        weight = weight_of(step)
         drop = int(sparsity * weight.numel())
         mask = torch.ones(weight.numel())
         mask[weight.detach().abs().reshape(-1).argsort(stable=True)[:drop]] = 0
@@ -93,7 +92,7 @@ def _epoch(net: Net, rows: Rows, plan: Schedule, epoch: int, optimiser: torch.op
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         for step in net.linear() if masks else ():
-            step.module.weight.data.mul_(masks[step.name])  # type: ignore[union-attr,operator]
+            weight_of(step).data.mul_(masks[step.name])
         total += loss.item() * len(batch)
     return total / len(order)
 

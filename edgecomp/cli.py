@@ -221,7 +221,7 @@ def train(tables: tuple[Path, ...], hidden: str, out: Path | None, missing: str,
 @click.option("--sparsity", type=float, default=0.0, show_default=True, help="Share of each layer's weights left out.")
 @click.option("--epochs", type=click.IntRange(0, 100_000), default=20, show_default=True,
               help="Of tuning; 0 calibrates only.")  # fmt: skip
-@click.option("--rate", type=float, default=2e-3, show_default=True, help="Learning rate of tuning.")
+@click.option("--rate", type=float, help="Learning rate of tuning  [default: 0.002, with binary 0.02]")
 @click.option("--seed", type=click.IntRange(0, 1 << 31), default=0, show_default=True, help="What is drawn from it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the stages and layers as JSON.")
 @common

@@ -102,6 +102,11 @@ PRESETS: Mapping[Preset, Recipe] = {
 }
 
 
+def rate_of(preset: Preset) -> float:
+    """The learning rate of tuning where none is asked for: binary weights must change their sign to change at all."""
+    return 2e-2 if preset is Preset.BINARY else 2e-3
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """What the user said beside a preset; None where nothing was said."""

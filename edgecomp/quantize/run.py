@@ -27,7 +27,7 @@ from edgecomp.frontend import read
 from edgecomp.frontend.model import graph_inputs
 from edgecomp.project import Task
 from edgecomp.quantize.exported import against_pytorch, float32_is_exact
-from edgecomp.quantize.options import Asked, Form, Recipe, Scales, check_layers, recipe_of
+from edgecomp.quantize.options import Asked, Form, Recipe, Scales, check_layers, rate_of, recipe_of
 from edgecomp.quantize.source import is_factory, read_source
 from edgecomp.quantize.train import npz
 
@@ -42,7 +42,7 @@ KNOWN = {"model.onnx", "data.npz", "train.npz", "edgecomp.toml", CHECKPOINT, f"{
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuantizeRequest:
     """What is asked for. `model` is a float ONNX file or package.module:factory; `test` holds rows kept for the test,
-    else a share of `data` is kept, drawn from the seed."""
+    else a share of `data` is kept, drawn from the seed; `rate` is the preset's where None."""
 
     model: str
     data: Path
@@ -53,7 +53,7 @@ class QuantizeRequest:
     task: Task | None = None
     asked: Asked = field(default_factory=Asked)
     epochs: int = 20
-    rate: float = 2e-3
+    rate: float | None = None
     test_share: float = 0.3
     seed: int = 0
 
@@ -155,7 +155,7 @@ def _check(request: QuantizeRequest) -> Recipe:
     if any(importlib.util.find_spec(name) is None for name in ("torch", "brevitas", "sklearn")):
         raise ToolError("quantising needs PyTorch, Brevitas and scikit-learn", where="edgecomp quantize",
                         hint="pip install 'edgecomp[train]'")  # fmt: skip
-    if not 0 < request.rate < 1:
+    if request.rate is not None and not 0 < request.rate < 1:
         raise UsageError(f"rate cannot be {request.rate:g}", where="--rate", hint="give 0.002")
     if not 0 < request.test_share < 1:
         raise UsageError(f"test_share cannot be {request.test_share:g}", where="--test-share", hint="give 0.3")
@@ -250,7 +250,8 @@ def _tuned(request: QuantizeRequest, recipe: Recipe, nets: tuple[Net, Net], part
     teacher, made = nets
     y = torch.from_numpy(parts.y if parts.y.dtype.kind == "i" else parts.y.reshape(len(parts.y), -1).astype(np.float32))
     rows = Rows(x=_tensors(parts.x), y=y, teacher=torch.from_numpy(_run(teacher, parts.x)))
-    plan = Schedule(epochs=request.epochs, rate=request.rate, seed=request.seed, sparsity=recipe.sparsity)
+    rate = rate_of(request.asked.preset) if request.rate is None else request.rate
+    plan = Schedule(epochs=request.epochs, rate=rate, seed=request.seed, sparsity=recipe.sparsity)
     digest = hashlib.sha256(source.SerializeToString(deterministic=True) + repr((recipe, plan)).encode())
     for array in (*parts.x, parts.y):
         digest.update(np.ascontiguousarray(array).tobytes())

@@ -141,7 +141,7 @@ def _quantize(request: QuantizeRequest, recipe: Recipe, out: Path, progress: Pro
         _tuned(request, recipe, (net, made), parts, source, out, progress)
         stages.append(_stage("tuned", _run(made, parts.test_x), floats, parts, task))
     progress.stage("exporting, and comparing the integers with PyTorch")
-    content = _export(made, parts)
+    content = export(made, parts)
     integers = _integers(content, made, parts, recipe)
     stages.append(_stage("integer", integers, floats, parts, task))
     result = Quantised(
@@ -260,7 +260,7 @@ def _tuned(request: QuantizeRequest, recipe: Recipe, nets: tuple[Net, Net], part
          progress=lambda done, loss: progress.advance(done, plan.epochs, f"epochs: loss {loss:.4f}"))  # fmt: skip
 
 
-def _export(net: Net, parts: Parts) -> bytes:
+def export(net: Net, parts: Parts) -> bytes:
     """The quantised network as QONNX, which keeps every rounding."""
     import warnings
 

@@ -186,10 +186,8 @@ def test_an_export_that_is_not_the_network_is_found(scales: Scales) -> None:
     compared = held(net, model, rows, scales)
     assert compared.codes == 300 * (6 + 4)
     assert compared.near_ties <= 1
-    code, output = (
-        r"layers\.3/act_quant.*: sample \d+, index \[\d\]: the export gives \d+",
-        r"logits: sample 0, index \[0\]",
-    )
+    code = r"layers\.3/act_quant.*: sample \d+, index \[\d\]: the export gives \d+"
+    output = r"logits: sample 0, index \[0\]: the export gives"
     for change, where in ((one_weight, code), (rounding, code), (one_bias, output)):
         wrong = onnx.ModelProto()
         wrong.CopyFrom(model)

@@ -23,9 +23,10 @@ from edgecomp.project import Task  # noqa: E402
 from edgecomp.quantize import exported  # noqa: E402
 from edgecomp.quantize.calibrate import calibrated  # noqa: E402
 from edgecomp.quantize.importer import read_float  # noqa: E402
-from edgecomp.quantize.net import Net  # noqa: E402
+from edgecomp.quantize.net import Net, weight_of  # noqa: E402
 from edgecomp.quantize.options import Asked, Preset, Scales, recipe_of  # noqa: E402
 from edgecomp.quantize.run import Parts, Quantised, QuantizeRequest, export, quantize  # noqa: E402
+from edgecomp.quantize.tune import Rows, Schedule, tune  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -244,3 +245,17 @@ def test_too_many_codes_beside_boundaries(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(exported, "_chunk", lambda *_: {"q": (1000, 20, 1e-3)})
     with pytest.raises(MismatchError, match=r"q: 40 of 2000 codes differ between the export and PyTorch"):
         held(net, model, rows, Scales.FLOAT)
+
+
+def test_exactness_allows_no_difference_even_on_a_tie() -> None:
+    one, tie = np.ones((1, 1), dtype=np.int64), np.zeros((1, 1))
+    assert exported._judge("q", one, one + 1, tie, 1e-4) == 1
+    with pytest.raises(MismatchError, match=r"q: sample 0, index \[0\]: the export gives 1, PyTorch 2"):
+        exported._judge("q", one, one + 1, tie, 0.0)
+
+
+def test_pruned_weights_stay_zero_in_tuning(tmp_path: Path) -> None:
+    net, _, rows = made(Scales.FLOAT)
+    data = Rows(x=rows, y=torch.arange(300) % 3, teacher=torch.zeros(300, 3))
+    tune(net, data, Schedule(epochs=2, rate=0.01, sparsity=0.5), checkpoint=tmp_path / "c.pt", digest="d")
+    assert [float((weight_of(step) == 0).float().mean()) for step in net.linear()] == [0.5, 0.5]

@@ -2,8 +2,8 @@
 
     python -m benchmarks.mcu [--out DIR] [--data-root DIR] [--seeds N,...] [--sets NAME,...] [--cores NAME,...]
 
-Needs the extra `benchmark` (emlearn) and `train`, and the cores' compilers and simulators (`edgecomp doctor`). emlearn's
-form is its only one without floats, finished by `benchmarks.mcu_rival`, since 0.23.2 ships a skeleton. Both sides get
+Needs the extra `benchmark` (emlearn) and `train`, and the cores' compilers and simulators (`edgecomp doctor`).
+emlearn's form is its only one without floats, finished by `benchmarks.mcu_rival`, since 0.23.2 ships a skeleton. Both sides get
 the same features, scaled outside, and give the class. Instructions (cycles on AVR) are the mean over some test rows,
 accuracy is of all of them, on the host. One file for each data set and seed in --out is not made again.
 """
@@ -46,7 +46,8 @@ digits 54.6 us; flash 123 to 125 kB and SRAM 24.6 kB, nearly all of it runtime.
 def decided(network: Network) -> Network:
     """The network with its class as its output, whose logits share one scale."""
     *nodes, end = network.nodes
-    assert isinstance(end, Output) and len(set(end.scale)) == len(set(end.offset)) == 1
+    assert isinstance(end, Output)
+    assert len(set(end.scale)) == len(set(end.offset)) == 1
     best = ArgMax(name="decision", x=end.x)
     return Network(nodes=(*nodes, best, Output(name="y", x=best.name)))
 
@@ -97,7 +98,7 @@ def pair(row: dict[str, Any], key: str) -> str:
 
 def table(found: Sequence[dict[str, Any]]) -> str:
     """Every row, then medians and what falls short."""
-    lines = ["| set | seed | core | flash B | RAM B | instructions (AVR: cycles) | accuracy | float | flash, RAM, effort |",
+    lines = ["| set | seed | core | flash B | RAM B | instructions, cycles | accuracy | float | flash, RAM, effort |",
              "|" + "---|" * 9]  # fmt: skip
     for row in found:
         share = " / ".join(f"{row['accuracy'][side]:.4f}" for side in ("edgecomp", "emlearn"))

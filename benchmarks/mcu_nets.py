@@ -1,9 +1,10 @@
-"""The perceptrons of the microcontroller benchmark: float by scikit-learn, then integers by Brevitas from its weights."""
+"""The perceptrons of the microcontroller benchmark: float by scikit-learn, then integers by Brevitas from there."""
 
 from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -112,7 +113,7 @@ def _model(sizes: list[int]) -> Any:
     act: dict[str, Any] = {"act_quant": Uint8ActPerTensorFixedPoint, "bit_width": BITS, "return_quant_tensor": True}
     layers: list[nn.Module] = [qnn.QuantIdentity(**act, scaling_impl_type="const", scaling_init=255 / 256,
                                                  min_val=0.0, max_val=255 / 256)]  # fmt: skip
-    for number, (inputs, outputs) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for number, (inputs, outputs) in enumerate(pairwise(sizes)):
         layers += [qnn.QuantReLU(**act)] if number else []
         layers.append(qnn.QuantLinear(inputs, outputs, bias=True, weight_quant=Int8WeightPerTensorFixedPoint,
                                       weight_bit_width=BITS, bias_quant=Int16Bias))  # fmt: skip

@@ -28,7 +28,7 @@ def test_the_rival_computes_its_float_network() -> None:
     hidden = np.maximum(x @ weights[0] + biases[0], 0)
     logits = np.sort(hidden @ weights[1] + biases[1], axis=1), (hidden @ weights[1] + biases[1]).argmax(axis=1)
     clear = logits[0][:, -1] - logits[0][:, -2] > 0.05
-    assert set(logits[1][clear]) == {0, 1, 2} or len(set(logits[1][clear])) > 1
+    assert len(set(logits[1][clear])) > 1
     host = replace(load_machine("host"), flags=("-std=c99", "-O2"))
     got = measure(fixed_point(weights, biases), host, {"x": fixed_inputs(x)}).outputs["y"].reshape(-1)
     assert np.array_equal(got[clear], logits[1][clear])

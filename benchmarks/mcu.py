@@ -5,7 +5,8 @@
 Needs the extra `benchmark` (emlearn) and `train`, and the cores' compilers and simulators (`edgecomp doctor`).
 emlearn's form is its only one without floats, finished by `benchmarks.mcu_rival`, since 0.23.2 ships a skeleton.
 Both sides get the same features, scaled outside, and give the class. Instructions (cycles on AVR) are the
-mean over some test rows, accuracy is of all of them, on the host. One file for each data set and seed in --out is not made again.
+mean over some test rows, accuracy is of all of them, on the host. One file for each data set and seed in --out is not
+made again.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from tests.networks import random_inputs, random_network
 
 CORES = ("cortex_m0", "cortex_m3", "cortex_m4", "rv32imc", "avr", "host")
 SAMPLES = 40
-RAM = 4000  # bytes of inputs, outputs and buffers together in one program
+RAM = 10000  # bytes of inputs, outputs and buffers together in one program
 
 
 def batches(seeds: Sequence[int]) -> list[list[int]]:
@@ -102,7 +103,7 @@ def test_many_random_networks_are_exact_on_the_core(core: str) -> None:
 def perceptron(sizes: Sequence[int], seed: int = 0) -> Network:
     rng = np.random.default_rng(seed)
     nodes: list[Input | Dense | Requant | Output] = [Input(name="x", shape=(sizes[0],), lo=0, hi=255)]
-    for k, (inputs, outputs) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for k, (inputs, outputs) in enumerate(pairwise(sizes)):
         weight, bias = rng.integers(-127, 128, (outputs, inputs)), rng.integers(-1000, 1000, outputs)
         nodes.append(Dense(name=f"fc{k}", x=nodes[-1].name, weight=Ints(weight), bias=Ints(bias)))
         if k < len(sizes) - 2:

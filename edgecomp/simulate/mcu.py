@@ -1,4 +1,4 @@
-"""C on a core: compiled, run in its simulator on given vectors, every code compared, its size and its effort counted."""
+"""C on a core: compiled, run in its simulator on given vectors, every code compared, size and effort counted."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class Measured:
     """What C costs on a core. Bytes and counts are of the program alone: no start-up, no testbench, no vectors.
 
     `flash_bytes` is text, constants and initial values with the library's helpers; `ram_bytes` static data;
-    `stack_bytes` the deepest of some calls, the arguments' storage left out. `mean`, `least` and `most` are instructions
-    (or cycles) a call. On the host all these are 0 and `per_second` is the number of calls a second.
+    `stack_bytes` the deepest of some calls, the arguments' storage left out. `mean`, `least` and `most` are
+    instructions (or cycles) a call. On the host all these are 0 and `per_second` is the number of calls a second.
     `outputs` holds the codes that were printed where nothing was expected.
     """
 
@@ -86,8 +86,8 @@ def measure(
 ) -> Measured:
     """Compile and run any C on a core, on codes (N, ...) of every input.
 
-    MismatchError where a code is not the expected one, or the program is too large to run at all; ToolError where a tool
-    is missing, fails or does not end. Without expected codes the outputs are brought back instead.
+    MismatchError where a code is not the expected one, or the program is too large to run at all; ToolError where a
+    tool is missing, fails or does not end. Without expected codes the outputs are brought back instead.
     """
     files = {f"{FOLDER}/tb_data/inputs_{name}.dat": vector_text(codes) for name, codes in inputs.items()}
     files |= {f"{FOLDER}/tb_data/expected_{name}.dat": vector_text(codes) for name, codes in (expected or {}).items()}
@@ -135,7 +135,8 @@ def _counted(text: str, machine: McuTarget) -> dict[str, int | float]:
         assert speed, "the testbench did not say how fast it was"
         return {"per_second": int(speed[1]) * 1e9 / max(int(speed[2]), 1)}
     found, done = _TICKS.search(text), _DONE.search(text)
-    assert found and done, "the testbench did not say what it counted"
+    assert found, "the testbench did not say what it counted"
+    assert done, "the testbench did not say how many codes it compared"
     total, least, most, none, block, stack = map(int, found.groups())
     ticks = (block - none) / BLOCK if machine.counts is Counts.INSTRUCTIONS else 1.0
     return {"stack_bytes": stack, "mean": (total / int(done[1]) - none) / ticks,

@@ -45,7 +45,7 @@ READERS = """\
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """The two files' texts, what the testbench includes, the functions in them; bytes of static buffers and of constant tables."""
+    """The two files' texts, what the testbench includes, their functions; bytes of static buffers and of constants."""
 
     name: str
     header: str

@@ -26,8 +26,8 @@ class McuTarget:
     the testbench (`harness` and `layout` are files of `hls/`, without their "mcu_") and on its own.
 
     `simulator` is the program that takes the linked file as its last argument, with its own arguments; "driver" stands
-    for the program that `driver` compiles. Flash and RAM in bytes, clock in Hz, each with its source; 0 where nothing is
-    limited. `packages` are Debian's.
+    for the program that `driver` compiles. Flash and RAM in bytes, clock in Hz, each with its source; 0 where nothing
+    is limited. `packages` are Debian's.
     """
 
     name: str

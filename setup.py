@@ -9,7 +9,7 @@ setup(
     package_dir={f"edgecomp._data.{folder}": folder for folder in DATA},
     package_data={
         "edgecomp._data.targets": ["*.toml"],
-        "edgecomp._data.hls": ["*.h", "*.hpp", "*.c", "*.cpp", "*.v", "*.vhd"],
+        "edgecomp._data.hls": ["*.h", "*.hpp", "*.c", "*.cpp", "*.v", "*.vhd", "*.ld"],
     },
     include_package_data=False,
     options={"build": {"build_base": "build/.package"}},  # build/ itself is where bundles go

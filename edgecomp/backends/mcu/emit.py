@@ -45,12 +45,13 @@ READERS = """\
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """The two files' texts, and what the testbench includes; bytes of static buffers and of constant tables."""
+    """The two files' texts, what the testbench includes, their functions; bytes of static buffers and of constants."""
 
     name: str
     header: str
     source: str
     test: str
+    entries: tuple[str, ...]
     ram_bytes: int
     constant_bytes: int
 
@@ -68,6 +69,7 @@ def emit(network: Network, name: str) -> Program:
     decision, declared = _classify(function, network, ends, writer.values)
     arguments = ", ".join(_argument(end, node, writer.values[node.name]) for end, node in ends)
     buffers, ram = _buffers(writer.plan)
+    entries = (f"{function}_predict", *([f"{function}_classify"] if decision else []))
     guard = f"{function.upper()}_H"
     header = [
         f"#ifndef {guard}", f"#define {guard}", "", "#include <stdint.h>", "",
@@ -76,7 +78,7 @@ def emit(network: Network, name: str) -> Program:
     ]  # fmt: skip
     source = [f'#include "{function}.h"', "", READERS, *writer.tables, "", *buffers, "",
               f"void {function}_predict({arguments})", "{", *indented(body), "}", *decision, ""]  # fmt: skip
-    return Program(name=function, header="\n".join(header), source="\n".join(source), ram_bytes=ram,
+    return Program(name=function, header="\n".join(header), source="\n".join(source), ram_bytes=ram, entries=entries,
                    test=_test(function, ends, writer.values), constant_bytes=writer.constant_bytes)  # fmt: skip
 
 

@@ -70,16 +70,25 @@ def sums(w: Writer, node: Dense | Conv | TableDense | MaxPool | SumPool, chain: 
 
 def dense(w: Writer, node: Dense, chain: Sequence[Elementwise]) -> Lines:
     outputs, inputs = node.weight.shape
-    o, i, acc = w.names.of("o"), w.names.of("i"), w.names.of("acc")
+    o, i, acc, p = w.names.of("o"), w.names.of("i"), w.names.of("acc"), w.names.of("p")
     kind = accumulator(w, node, node.weight.array.reshape(outputs, -1), node.bias)
-    weight = w.table(f"{node.name}_weight", node.weight.array)
+    read, _, table = w.table(f"{node.name}_weight", node.weight.array).rstrip("[").partition("&")
     bias = w.parameter(f"{node.name}_bias", node.bias, o)
     return [
+        "{", f"const {read[1:].partition(')')[0]} *{p} = {table};",  # the weights are walked through in their order
         *opened(o, outputs), f"    {kind} {acc} = {bias};",
-        f"    for (int_fast16_t {i} = 0; {i} < {inputs}; {i}++)",
-        f"        {acc} += ({kind}){weight}{o} * {inputs} + {i}]) * {w.read(node.x, i)};",
-        *indented(w.stored(node, acc, chain, o, o)), "}",
+        f"    for (int_fast16_t {i} = 0; {i} < {inputs}; {i}++, {p}++)",
+        f"        {acc} += ({kind})({factor(w, node)}{read}{p}) * {w.read(node.x, i)});",
+        *indented(w.stored(node, acc, chain, o, o)), "}", "}",
     ]  # fmt: skip
+
+
+def factor(w: Writer, node: Dense | Conv) -> str:
+    """The cast that makes a product as narrow as it may be: a machine of 8 bits multiplies 16 bits far faster."""
+    x = w.values[node.x]
+    size = max(abs(x.least), abs(x.greatest), 1)
+    weight = max(int(abs(node.weight.array.astype(object)).max(initial=0)), 1)
+    return f"({local(-weight * size, weight * size)})"
 
 
 def accumulator(
@@ -109,7 +118,7 @@ def conv(w: Writer, node: Conv, chain: Sequence[Elementwise]) -> Lines:
         lines += opened(place, count)
     lines += [f"{kind} {acc} = {w.parameter(f'{node.name}_bias', node.bias, o)};", *opened(c, taps[0])]
     lines += inside
-    lines += [f"{acc} += ({kind}){table}{tap}]) * {w.read(node.x, at)};"]
+    lines += [f"{acc} += ({kind})({factor(w, node)}{table}{tap}]) * {w.read(node.x, at)});"]
     lines += ["}"] * (1 + len(marks))
     lines += w.stored(node, acc, chain, flat([o, *places], y.shape), o)
     return [*lines, *["}"] * (1 + len(places))]

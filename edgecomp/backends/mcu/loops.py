@@ -103,25 +103,62 @@ def accumulator(
 
 
 def conv(w: Writer, node: Conv, chain: Sequence[Elementwise]) -> Lines:
+    """Weights and elements are walked through by constant steps; no place is multiplied out inside."""
     weight, x, y = node.weight.array, w.values[node.x], w.values[node.name]
     outputs, taps = weight.shape[0], weight.shape[1:]
     kind = accumulator(w, node, weight.reshape(outputs, -1), node.bias)
-    o, acc, c = w.names.of("o"), w.names.of("acc"), w.names.of("c")
+    o, acc, row, p, at = (w.names.of(hint) for hint in ("o", "acc", "row", "p", "at"))
     places = [w.names.of("p") for _ in node.stride]
-    marks, inside = window(w, taps[1:], node.stride, node.pads, node.dilation, places, x.shape[1:])
-    group = f"({o} / {outputs // node.groups}) * {taps[0]} + " if node.groups > 1 else ""
-    at = flat([f"{group}{c}", *(mark for _, mark in marks)], (x.shape[0], *x.shape[1:]))
-    tap = flat([o, c, *(k for k, _ in marks)], weight.shape)
-    table = w.table(f"{node.name}_weight", weight)
-    lines = [*opened(o, outputs)]
+    read, _, table = w.table(f"{node.name}_weight", weight).rstrip("[").partition("&")
+    element = f"const {read[1:].partition(')')[0]} *"
+    steps = [product(x.shape[axis + 1 :]) for axis in range(len(x.shape))]
+    most = 2 * x.size + sum((k * d + n * s) * step for k, d, n, s, step in
+                            zip(taps[1:], node.dilation, y.shape[1:], node.stride, steps[1:], strict=True))  # fmt: skip
+    index = local(-most, most)
+    starts = [f"({index}){place} * {s * step}" for place, s, step in zip(places, node.stride, steps[1:], strict=True)]
+    starts += [f"({index})({o} / {outputs // node.groups}) * {taps[0] * steps[0]}"] if node.groups > 1 else []
+    before = sum(first * step for (first, _), step in zip(node.pads, steps[1:], strict=True))
+    inside, ends, advance = walk(w, node, places, (p, at), steps)
+    lines = ["{", f"{element}{row} = {table};",
+             f"for (int_fast16_t {o} = 0; {o} < {outputs}; {o}++, {row} += {product(taps)}) {{"]  # fmt: skip
     for place, count in zip(places, y.shape[1:], strict=True):
         lines += opened(place, count)
-    lines += [f"{kind} {acc} = {w.parameter(f'{node.name}_bias', node.bias, o)};", *opened(c, taps[0])]
-    lines += inside
-    lines += [f"{acc} += ({kind})({factor(w, node)}{table}{tap}]) * {w.read(node.x, at)});"]
-    lines += ["}"] * (1 + len(marks))
+    c = w.names.of("c")
+    lines += [f"{kind} {acc} = {w.parameter(f'{node.name}_bias', node.bias, o)};", f"{element}{p} = {row};",
+              f"{index} {at} = {' + '.join(starts)}{f' - {before}' if before else ''};",
+              f"for (int_fast16_t {c} = 0; {c} < {taps[0]}; {c}++{moves(at, steps[0] - advance)}) {{", *inside,
+              f"{acc} += ({kind})({factor(w, node)}{read}{p}) * {w.read(node.x, at)});", "}", *ends]  # fmt: skip
     lines += w.stored(node, acc, chain, flat([o, *places], y.shape), o)
-    return [*lines, *["}"] * (1 + len(places))]
+    return [*lines, *["}"] * (2 + len(places))]
+
+
+def walk(
+    w: Writer, node: Conv, places: Sequence[str], moving: tuple[str, str], steps: Sequence[int]
+) -> tuple[Lines, Lines, int]:
+    """(the loops over taps, their ends, by how much they move the index): weight pointer and index move in step, over
+    what lies in the padding too. An index may lie outside, which a pointer may not."""
+    p, at = moving
+    x, lines, kernel = w.values[node.x], [], node.weight.shape[2:]
+    advances = [k * d * step for k, d, step in zip(kernel, node.dilation, steps[1:], strict=True)] + [0]
+    for axis, place in enumerate(places):
+        (before, after), s, d, size = node.pads[axis], node.stride[axis], node.dilation[axis], x.shape[axis + 1]
+        k, last = w.names.of("k"), axis == len(places) - 1
+        forth = f"{k}++" + (f", {p}++" if last else "") + moves(at, d * steps[axis + 1] - advances[axis + 1])
+        skip = ""
+        if before or after:
+            m = w.names.of("m")
+            reach = local(-before, size + before + after + d)
+            lines.append(f"{reach} {m} = {f'({reach}){place} * {s} - {before}'};")
+            forth += moves(m, d)
+            passed = "" if last else f"{p} += {product(kernel[axis + 1 :])}{moves(at, advances[axis + 1])}; "
+            skip = f"if ({m} < 0 || {m} >= {size}) {{ {passed}continue; }}"
+        lines += [f"for (int_fast16_t {k} = 0; {k} < {kernel[axis]}; {forth}) {{", *([skip] if skip else [])]
+    return lines, ["}"] * len(places), advances[0]
+
+
+def moves(variable: str, step: int) -> str:
+    """A further expression of a for loop that moves a variable."""
+    return f", {variable} {'+' if step > 0 else '-'}= {abs(step)}" if step else ""
 
 
 def window(
@@ -133,8 +170,9 @@ def window(
     axes = zip(kernel, stride, pads, dilation, places, sizes, strict=True)
     for taps, s, (before, after), d, place, size in axes:
         k, mark = w.names.of("k"), w.names.of("m")
-        at = f"(int_fast32_t){place} * {s} + {k} * {d} - {before}"
-        lines += [*opened(k, taps), f"const int_fast32_t {mark} = {at};"]
+        reach = local(-before - d, size + before + after + taps * d)
+        at = f"({reach}){place} * {s} + {k} * {d} - {before}"
+        lines += [*opened(k, taps), f"const {reach} {mark} = {at};"]
         if before or after:
             lines.append(f"if ({mark} < 0 || {mark} >= {size}) continue;")
         marks.append((k, mark))

@@ -103,7 +103,7 @@ def accumulator(
 
 
 def conv(w: Writer, node: Conv, chain: Sequence[Elementwise]) -> Lines:
-    """Weights and elements are walked through by constant steps; no place is multiplied out inside."""
+    """Weights and elements of a channel start where the last one's end; taps that lie in the padding are left out."""
     weight, x, y = node.weight.array, w.values[node.x], w.values[node.name]
     outputs, taps = weight.shape[0], weight.shape[1:]
     kind = accumulator(w, node, weight.reshape(outputs, -1), node.bias)
@@ -118,47 +118,55 @@ def conv(w: Writer, node: Conv, chain: Sequence[Elementwise]) -> Lines:
     starts = [f"({index}){place} * {s * step}" for place, s, step in zip(places, node.stride, steps[1:], strict=True)]
     starts += [f"({index})({o} / {outputs // node.groups}) * {taps[0] * steps[0]}"] if node.groups > 1 else []
     before = sum(first * step for (first, _), step in zip(node.pads, steps[1:], strict=True))
-    inside, ends, advance = walk(w, node, places, (p, at), steps)
+    limits, ks = zip(*(tap_range(w, node, axis, place) for axis, place in enumerate(places)), strict=True)
     lines = ["{", f"{element}{row} = {table};",
              f"for (int_fast16_t {o} = 0; {o} < {outputs}; {o}++, {row} += {product(taps)}) {{"]  # fmt: skip
-    for place, count in zip(places, y.shape[1:], strict=True):
-        lines += opened(place, count)
+    for place, count, limit in zip(places, y.shape[1:], limits, strict=True):
+        lines += [*opened(place, count), *limit]
     c = w.names.of("c")
-    lines += [f"{kind} {acc} = {w.parameter(f'{node.name}_bias', node.bias, o)};", f"{element}{p} = {row};",
-              f"{index} {at} = {' + '.join(starts)}{f' - {before}' if before else ''};",
-              f"for (int_fast16_t {c} = 0; {c} < {taps[0]}; {c}++{moves(at, steps[0] - advance)}) {{", *inside,
-              f"{acc} += ({kind})({factor(w, node)}{read}{p}) * {w.read(node.x, at)});", "}", *ends]  # fmt: skip
-    lines += w.stored(node, acc, chain, flat([o, *places], y.shape), o)
+    lines += [
+        f"{kind} {acc} = {w.parameter(f'{node.name}_bias', node.bias, o)};",
+        f"{element}{p} = {row};",
+        f"{index} {at} = {' + '.join(starts)}{f' - {before}' if before else ''};",
+        f"for (int_fast16_t {c} = 0; {c} < {taps[0]}; {c}++, {p} += {product(taps[1:])}, {at} += {steps[0]}) {{",
+    ]
+    inside, p, at = rows(w, node, ks, (element, p), (index, at))
+    lines += [*inside, f"{acc} += ({kind})({factor(w, node)}{read}({p})) * {w.read(node.x, at)});", *["}"] * len(ks)]
+    lines += ["}", *w.stored(node, acc, chain, flat([o, *places], y.shape), o)]
     return [*lines, *["}"] * (2 + len(places))]
 
 
-def walk(
-    w: Writer, node: Conv, places: Sequence[str], moving: tuple[str, str], steps: Sequence[int]
-) -> tuple[Lines, Lines, int]:
-    """(the loops over taps, their ends, by how much they move the index): weight pointer and index move in step, over
-    what lies in the padding too. An index may lie outside, which a pointer may not."""
-    p, at = moving
-    x, lines, kernel = w.values[node.x], [], node.weight.shape[2:]
-    advances = [k * d * step for k, d, step in zip(kernel, node.dilation, steps[1:], strict=True)] + [0]
-    for axis, place in enumerate(places):
-        (before, after), s, d, size = node.pads[axis], node.stride[axis], node.dilation[axis], x.shape[axis + 1]
-        k, last = w.names.of("k"), axis == len(places) - 1
-        forth = f"{k}++" + (f", {p}++" if last else "") + moves(at, d * steps[axis + 1] - advances[axis + 1])
-        skip = ""
-        if before or after:
-            m = w.names.of("m")
-            reach = local(-before, size + before + after + d)
-            lines.append(f"{reach} {m} = {f'({reach}){place} * {s} - {before}'};")
-            forth += moves(m, d)
-            passed = "" if last else f"{p} += {product(kernel[axis + 1 :])}{moves(at, advances[axis + 1])}; "
-            skip = f"if ({m} < 0 || {m} >= {size}) {{ {passed}continue; }}"
-        lines += [f"for (int_fast16_t {k} = 0; {k} < {kernel[axis]}; {forth}) {{", *([skip] if skip else [])]
-    return lines, ["}"] * len(places), advances[0]
+def rows(
+    w: Writer, node: Conv, taps: Sequence[tuple[str, str, str]], weight: tuple[str, str], element: tuple[str, str]
+) -> tuple[Lines, str, str]:
+    """(the loops over a channel's taps, a weight's address, an element's index), from (type, start) of both."""
+    (pointer, p), (index, at), lines = weight, element, []
+    kernel, sizes = node.weight.shape[2:], w.values[node.x].shape[1:]
+    for axis, (k, first, end) in enumerate(taps):
+        lines.append(f"for (int_fast16_t {k} = {first}; {k} < {end}; {k}++) {{")
+        p = f"{p} + {k} * {product(kernel[axis + 1 :])}"
+        at = f"{at} + {k} * {node.dilation[axis] * product(sizes[axis + 1 :])}"
+        if axis < len(taps) - 1:
+            row, start = w.names.of("row"), w.names.of("at")
+            lines += [f"{pointer}{row} = {p};", f"const {index} {start} = {at};"]
+            p, at = row, start
+    return lines, p, at
 
 
-def moves(variable: str, step: int) -> str:
-    """A further expression of a for loop that moves a variable."""
-    return f", {variable} {'+' if step > 0 else '-'}= {abs(step)}" if step else ""
+def tap_range(w: Writer, node: Conv, axis: int, place: str) -> tuple[Lines, tuple[str, str, str]]:
+    """(what finds the taps of an axis that do not lie in the padding, (their index, the first, the one after))."""
+    (before, after), s, d = node.pads[axis], node.stride[axis], node.dilation[axis]
+    count, size = node.weight.shape[axis + 2], w.values[node.x].shape[axis + 1]
+    k, m, first, end = (w.names.of(hint) for hint in ("k", "m", "first", "end"))
+    if not before and not after:
+        return [], (k, "0", str(count))
+    reach = local(-before - size - d, size + before + after + d)
+    lines = [
+        f"const {reach} {m} = ({reach}){place} * {s} - {before};",
+        f"const {reach} {first} = {m} < 0 ? ({d - 1} - {m}) / {d} : 0;",
+        f"const {reach} {end} = {m} + {(count - 1) * d} < {size} ? {count} : ({size + d - 1} - {m}) / {d};",
+    ]
+    return lines, (k, first, end)
 
 
 def window(

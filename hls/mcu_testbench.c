@@ -143,7 +143,7 @@ static void stack_of_call(void) {
         ;
     port_quiet(0);
     if (at == limit)
-        give_up("stack", ": it meets the static data\n");
+        give_up("stack", ": it meets the static data, or is deeper than 128 kB\n");
     if (top - (uintptr_t)at > stack_most)
         stack_most = (uint32_t)(top - (uintptr_t)at);
 }

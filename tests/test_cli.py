@@ -218,8 +218,9 @@ def test_targets(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.search(r"^egfet +default of printed +200 +1, 0\.8, 0\.6 ", said, re.M)
     assert cli.main(["targets", "--json"]) == Exit.DONE
     found = json.loads(capsys.readouterr().out)
-    assert sorted(found) == ["ecp5_25k", "ecp5_85k", "egfet", "host", "ice40hx8k", "ice40up5k", "xc7a35t", "xc7z020",
-                             "xcu250", "xcvu13p", "xczu7ev"]  # fmt: skip
+    assert sorted(found) == ["avr", "cortex_m0", "cortex_m3", "cortex_m4", "ecp5_25k", "ecp5_85k", "egfet", "host",
+                             "ice40hx8k", "ice40up5k", "rv32imc", "xc7a35t", "xc7z020", "xcu250", "xcvu13p",
+                             "xczu7ev"]  # fmt: skip
     assert found["xc7z020"]["lut"] == 53200
     assert found["host"]["compiler"] == "gcc"
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from edgecomp.backends.mcu.emit import emit
 from edgecomp.cli import main
 from edgecomp.errors import MismatchError, ToolError
 from edgecomp.export import to_onnx
-from edgecomp.ir import Dense, Input, Ints, Network, Output, Requant
+from edgecomp.ir import Concat, Dense, Input, Ints, Network, Node, Output, Requant
 from edgecomp.simulate.mcu import Measured, measure, over
 from tests.growth import Codes
 from tests.networks import random_inputs, random_network
@@ -45,13 +47,17 @@ def batches(seeds: Sequence[int]) -> list[list[int]]:
 
 def together(seeds: Sequence[int]) -> tuple[CProgram, dict[str, Codes], dict[str, Codes]]:
     """(one program of many networks, its inputs, its expected outputs)."""
-    sources, heads, entries = {}, [], []
+    sources: dict[str, str] = {}
+    heads: list[str] = []
+    entries: list[str] = []
     lists: dict[str, list[str]] = {"INPUTS": [], "OUTPUTS": [], "CALL": []}
-    inputs, expected = {}, {}
+    inputs: dict[str, Codes] = {}
+    expected: dict[str, Codes] = {}
     for seed in seeds:
         network, name = random_network(seed), f"net{seed}"
         given = random_inputs(network, seed, SAMPLES)
-        renames = {node.name: f"n{seed}_{node.name}" for node in (*network.inputs, *network.outputs)}
+        ends: tuple[Input | Output, ...] = (*network.inputs, *network.outputs)
+        renames = {node.name: f"n{seed}_{node.name}" for node in ends}
         inputs |= {renames[end]: codes for end, codes in given.items()}
         expected |= {renames[end]: codes for end, codes in interp.outputs(network, given).items()}
         made = emit(renamed(network, renames), name)
@@ -68,16 +74,15 @@ def together(seeds: Sequence[int]) -> tuple[CProgram, dict[str, Codes], dict[str
 
 def renamed(network: Network, names: dict[str, str]) -> Network:
     """The same network with other names of its ends."""
-    nodes = []
+    nodes: list[Node] = []
     for node in network.nodes:
-        changed = {"name": names.get(node.name, node.name)}
+        changed: dict[str, Any] = {"name": names.get(node.name, node.name)}
         for field in ("x", "a", "b"):
             if hasattr(node, field):
                 changed[field] = names.get(getattr(node, field), getattr(node, field))
-        again = dataclasses.replace(node, **changed)  # type: ignore[arg-type]
-        if hasattr(again, "xs"):
-            again = dataclasses.replace(again, xs=tuple(names.get(x, x) for x in again.xs))  # type: ignore[call-arg]
-        nodes.append(again)
+        if isinstance(node, Concat):
+            changed["xs"] = tuple(names.get(x, x) for x in node.xs)
+        nodes.append(dataclasses.replace(node, **changed))
     return Network(nodes=tuple(nodes))
 
 
@@ -152,13 +157,27 @@ def test_a_wrong_code_is_found_on_the_core(core: str) -> None:
         measure(McuBackend().program(network), load_machine(core), inputs, expected)
 
 
-def test_a_program_that_the_part_cannot_hold(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "net.onnx").write_bytes(to_onnx(perceptron((300, 150, 2))).SerializeToString())
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ((300, 150, 2), r"its constant tables alone take 45\d{3} bytes of flash of 32768"),
+        ((2, 3000, 2), r"its buffers alone take 3000 bytes of RAM of 2048"),
+        ((214, 150, 2), r"3[23]\d{3} bytes of flash of 32768 \(measured\)"),
+    ],
+)
+def test_a_program_that_the_part_cannot_hold(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], sizes: tuple[int, ...], message: str
+) -> None:
+    (tmp_path / "net.onnx").write_bytes(to_onnx(perceptron(sizes)).SerializeToString())
     command = ["build", str(tmp_path / "net.onnx"), "--target", "avr", "--out", str(tmp_path / "out")]
     assert main(command) == 1
-    assert "bytes of flash of 32768 (measured)" in capsys.readouterr().err
+    assert re.search(message, capsys.readouterr().err)
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_over_is_told_with_its_numbers() -> None:
     assert over(load_machine("avr"), 0, 2000, 60) == ("2000 bytes of RAM and 60 of stack of 2048 (measured)",)
+    assert over(load_machine("avr"), 32768, 2000, 48) == ()
     assert over(load_machine("host"), 1 << 30, 1 << 30, 0) == ()
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edgecomp import interp
 from edgecomp.backends.hls.testbench import vector_text
 from edgecomp.backends.mcu import FOLDER, McuBackend, McuOptions, McuTarget, load_machine
+from edgecomp.backends.mcu.emit import NETWORK, emit
+from edgecomp.backends.mcu.example import Codes, golden, sketch
 from edgecomp.backends.mcu.project import needed
 from edgecomp.backends.mcu.target import Counts
 from edgecomp.bundle import Bundle
@@ -48,6 +50,8 @@ class McuFlow:
         with clock.stage("writing the C sources"):
             files = _files(self, job.network, job.vectors)
             estimate = McuBackend().estimate(job.network, self.machine, self.options)
+        _refuse_oversize(self.machine, int(estimate.total["constant_bytes"].value),
+                         int(estimate.total["buffer_bytes"].value))  # fmt: skip
         with scratch_folder() as scratch, clock.stage(f"compiling and running the C on {self.machine.name}"):
             files.spill(scratch)
             measured = run_measured(scratch, self.machine)
@@ -55,10 +59,7 @@ class McuFlow:
             with scratch_folder() as scratch, clock.stage("the same program with its logits brought out"):
                 _files(self, job.logits, job.vectors).spill(scratch)
                 run_measured(scratch, self.machine)
-        reasons = measured.over(self.machine)
-        if reasons:
-            what = f"it does not fit {self.machine.description}: {'; '.join(reasons)}"
-            raise MismatchError(what, where=self.machine.name, hint="use a smaller network or a larger part")
+        _refuse(self.machine, measured.over(self.machine))
         return Built(
             files=files, executions=(f"interpreter and the C on {self.machine.name}",),
             programs=needed(self.machine), layers=estimate.layers, latency=None,
@@ -69,6 +70,22 @@ class McuFlow:
 
 def mcu_flow(target: str, settings: Mapping[str, str]) -> McuFlow:
     return McuFlow(machine=load_machine(target), options=McuBackend().parse(settings))
+
+
+def _refuse(machine: McuTarget, reasons: Sequence[str]) -> None:
+    if reasons:
+        what = f"it does not fit {machine.description}: {'; '.join(reasons)}"
+        raise MismatchError(what, where=machine.name, hint="use a smaller network or a larger part")
+
+
+def _refuse_oversize(machine: McuTarget, constants: int, buffers: int) -> None:
+    """What cannot fit whatever the code's size, before a compiler stumbles over it."""
+    reasons = []
+    if machine.flash_bytes and constants > machine.flash_bytes:
+        reasons.append(f"its constant tables alone take {constants} bytes of flash of {machine.flash_bytes}")
+    if machine.ram_bytes and buffers > machine.ram_bytes:
+        reasons.append(f"its buffers alone take {buffers} bytes of RAM of {machine.ram_bytes}")
+    _refuse(machine, reasons)
 
 
 def _resources(machine: McuTarget, measured: Measured) -> tuple[Resource, ...]:
@@ -112,4 +129,18 @@ def _files(flow: McuFlow, network: Network, vectors: Vectors) -> Bundle:
     files = {f"{FOLDER}/tb_data/inputs_{name}.dat": vector_text(codes) for name, codes in vectors.inputs.items()}
     files |= {f"{FOLDER}/tb_data/expected_{name}.dat": vector_text(codes) for name, codes in expected.items()}
     legal = McuBackend().legalize(network, flow.machine, flow.options)
-    return McuBackend().emit(legal, flow.machine, flow.options).merge(Bundle(files=files))
+    bundle = McuBackend().emit(legal, flow.machine, flow.options).merge(Bundle(files=files))
+    return bundle.merge(_started(flow, legal, {**vectors.inputs, **expected}))
+
+
+def _started(flow: McuFlow, network: Network, codes: Mapping[str, Codes]) -> Bundle:
+    """Golden vectors as C arrays, and for a microcontroller a sketch with all that it needs in its folder."""
+    program = emit(network, NETWORK)
+    files = {f"{FOLDER}/{name}": text for name, text in golden(program.name, program.ends, codes).files.items()}
+    if flow.machine.counts is Counts.TIME:
+        return Bundle(files=files)
+    beside = {name.replace(FOLDER, f"{FOLDER}/arduino", 1): text for name, text in files.items()}
+    beside |= {f"{FOLDER}/arduino/{program.name}.h": program.header.encode(),
+               f"{FOLDER}/arduino/{program.name}.c": program.source.encode(),
+               f"{FOLDER}/arduino/arduino.ino": sketch(program.name, program.ends).encode()}  # fmt: skip
+    return Bundle(files={**files, **beside})

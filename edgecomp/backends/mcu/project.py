@@ -30,18 +30,21 @@ compile {sources} {entries} -Wl,--gc-sections {alone} -o "$build/alone"
 "${{SIZE:-{size}}}" "$build/alone"
 """
 MAKEFILE = """\
-# The network's object file for {description}. `make` compiles it, `make test` runs it on its golden vectors.
+# Object files for {description}. `make` compiles them, `make test` runs the network on its golden vectors.
 CC = {compiler}
 CFLAGS = {flags}
 
+all: {name}.o golden.o
 {name}.o: {name}.c {name}.h
+golden.o: golden.c golden.h {name}.h
+%.o: %.c
 \t$(CC) $(CFLAGS) -c -o $@ $<
 
-.PHONY: test clean
+.PHONY: all test clean
 test:
 \tbash run.sh
 clean:
-\trm -f {name}.o
+\trm -f {name}.o golden.o
 """
 
 

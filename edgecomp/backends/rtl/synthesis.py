@@ -87,7 +87,8 @@ def _module(folder: Path, kind: Family, top: str, stages: list[str], *, prove: b
     source = ["read_verilog " + " ".join(str(path.relative_to(folder)) for path in shown)]
     passes = [*source, *(f"read_verilog -lib rtl/src/{stage}.v" for stage in apart)]
     passes += [f"read_verilog -overwrite {kind.sum3}"] if kind.sum3 else []
-    passes += [f"hierarchy -top {top}", *DEFINED, f"{kind.script} -top {top}", f"tee -q -o {top}.json stat -json",
+    defined = () if apart else (f"hierarchy -top {top}", *DEFINED)  # a memory's read enable may not be made zero
+    passes += [*defined, f"{kind.script} -top {top}", f"tee -q -o {top}.json stat -json",
                f"write_verilog -noattr {MAPPED}/{top}.v"]  # fmt: skip
     yosys(folder, passes)
     cells = json.loads((folder / f"{top}.json").read_text())["design"]["num_cells_by_type"]

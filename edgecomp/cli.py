@@ -26,6 +26,7 @@ from edgecomp.errors import (
     Problem,
     ToolError,
     UsageError,
+    printable,
     raise_all,
 )
 
@@ -59,30 +60,25 @@ class _Talk:
             return
         filled = BAR * done // total
         with suppress(OSError):
-            bar = f"\r[{'#' * filled}{'.' * (BAR - filled)}] {done} of {total} {_printable(said)}\x1b[K"
+            bar = f"\r[{'#' * filled}{'.' * (BAR - filled)}] {done} of {total} {printable(said)}\x1b[K"
             click.echo(bar, err=True, nl=done == total)
 
 
 def say(text: str) -> None:
     """Talk goes to stderr; whoever has closed it misses the talk, and the work goes on."""
     with suppress(OSError):
-        click.echo(_printable(text), err=True)
+        click.echo(printable(text), err=True)
 
 
 def deliver(text: str) -> None:
     """Data goes to stdout. A reader that has gone is no failure; a full disk is."""
     try:
-        click.echo(_printable(text).rstrip("\n"))
+        click.echo(printable(text).rstrip("\n"))
         sys.stdout.flush()
     except BrokenPipeError:
         sys.stdout = open("/dev/null", "w")  # noqa: SIM115  lives until the interpreter flushes stdout at its end
     except OSError as error:
         raise DiskError(f"cannot write to standard output: {error.strerror}") from error
-
-
-def _printable(text: str) -> str:
-    """`text` with control characters, which names in a model file may hold, shown as escapes."""
-    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
 
 def common(command: F) -> F:

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgecomp.bundle import read_inputs, read_manifest
 from edgecomp.errors import printable
 from edgecomp.report import views
 from edgecomp.report.figures import Figure
@@ -47,6 +48,16 @@ def render_html(entries: Sequence[Entry]) -> str:
     rows = list(dict.fromkeys(row for column in compared.values() for row in column))
     template = _environment().get_template("page.html")
     return template.render(entries=entries, compared=compared, rows=rows) + "\n"
+
+
+def page_of(reports: Mapping[str, Report]) -> str:
+    """The page of bundles by folder, with the hashes of their manifests where they have them."""
+    return render_html(
+        [
+            Entry(name=name, report=report, inputs=read_inputs(Path(name)), files=read_manifest(Path(name)) or {})
+            for name, report in reports.items()
+        ]
+    )
 
 
 @cache

@@ -29,13 +29,6 @@ def page(report: Report, name: str = "net") -> str:
 def hostile(name: str) -> Report:
     """A report whose every name and text is `name`."""
 
-    def named(value: object) -> object:
-        if isinstance(value, dict):
-            return {key: named(part) for key, part in value.items()}
-        if isinstance(value, list):
-            return [named(part) for part in value]
-        return value
-
     small = small_report(fits=False)
     layer = replace(small.layers[0], name=name, kind=name, figures={name: count(3, name)})
     return replace(

@@ -191,9 +191,28 @@ def test_dark_and_print_have_colours_of_their_own(tab: Tab, tmp_path: Path) -> N
     light = tab.value(colour)
     tab.open(file, width=1200, dark=True)
     assert (light, tab.value(colour)) == ("rgb(244, 245, 248)", "rgb(13, 16, 23)")
-    tab.call("Emulation.setEmulatedMedia", media="print")
+    printing(tab, file)
     assert tab.value(colour) == "rgb(255, 255, 255)"
-    tab.call("Emulation.setEmulatedMedia", media="")
+
+
+def printing(tab: Tab, file: Path) -> None:
+    """Load a page as wide as a sheet of A4 within its margins, with the styles of print."""
+    tab.open(file, width=720)
+    tab.call("Emulation.setEmulatedMedia", media="print")
+
+
+def test_a_sheet_of_paper_holds_a_table_of_many_columns_and_what_is_folded(tab: Tab, tmp_path: Path) -> None:
+    file, small = tmp_path / "report.html", small_report()
+    figures = {f"initiation_interval_{i}": count(123456, "flip-flops") for i in range(9)}
+    layers = tuple(replace(layer, name="head_head_1_act_quant_export_handler_Quant", figures=figures)
+                   for layer in small.layers)  # fmt: skip
+    file.write_text(page(replace(small, layers=layers)))
+    shown_tie = "document.querySelector('details tbody tr').checkVisibility()"
+    tab.open(file, width=720)
+    assert not tab.value(shown_tie)
+    printing(tab, file)
+    assert tab.value("document.documentElement.scrollWidth") <= 720
+    assert tab.value(shown_tie)
 
 
 def test_the_browser_would_object(tab: Tab, tmp_path: Path) -> None:

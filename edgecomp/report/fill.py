@@ -92,14 +92,15 @@ def fill(found: Findings) -> Report:
 
 
 def _confusion(found: Findings) -> Confusion | None:
-    """Of the integer network as built, on the labelled samples of a classifier."""
+    """Of the network as built, on the labelled samples of a classifier; it is approximated where there is an exact one."""
     count = len(found.labels)
     if found.task is not Task.CLASSES or not count:
         return None
     node = found.network.outputs[0]
     outputs = real_output(node, found.expected[node.name][:count]).reshape(count, -1)
     decided = outputs[:, 0].astype(np.int64) if decides(found.network) else classes(outputs)
-    return confusion(np.asarray(found.labels, dtype=np.int64).reshape(-1), decided, stage="integer")
+    stage = "integer" if found.exact is None else "approximated"
+    return confusion(np.asarray(found.labels, dtype=np.int64).reshape(-1), decided, stage=stage)
 
 
 def model_facts(found: Findings) -> ModelFacts:

@@ -105,6 +105,12 @@ TOOLS = (
         required=False,
     ),
     Tool(
+        name="chromium",
+        used_for="the tests of report.html",
+        how_to_get="apt-get install chromium",
+        required=False,
+    ),
+    Tool(
         name="vitis-run",
         used_for="build --synth and --cosim with Vitis HLS",
         how_to_get="install AMD Vitis and source its settings64.sh",

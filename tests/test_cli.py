@@ -155,7 +155,7 @@ def test_debug_shows_the_traceback(flow: Flow, capsys: pytest.CaptureFixture[str
     ("arguments", "text"),
     [
         (["biuld"], r"Error: No such command 'biuld'\. Did you mean 'build'\?"),
-        (["quantize"], "there are: build, check, doctor, explore, report, targets, train, verify"),
+        (["compress"], "there are: build, check, doctor, explore, quantize, report, targets, train, verify"),
         (["build", "--taget", "x"], r"Error: No such option '--taget'\. \(Did you mean one of: .*'--target'\?\)"),
         (["build", "a", "b"], r"Error: Got unexpected extra argument \(b\)"),
         (["check", "m"], r"Error: Missing option '--target'\."),

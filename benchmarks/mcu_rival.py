@@ -77,4 +77,4 @@ def fixed_point(weights: Sequence[NDArray[np.float64]], biases: Sequence[NDArray
 
 def fixed_inputs(x: NDArray[np.float64]) -> NDArray[np.int64]:
     """Inputs with 16 fractional bits, as emlearn's EML_Q16_FROMFLOAT makes them."""
-    return np.trunc(x * 2**INPUT_BITS).astype(np.int64)
+    return np.asarray(np.trunc(x * 2**INPUT_BITS), dtype=np.int64)

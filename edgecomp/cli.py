@@ -26,6 +26,7 @@ from edgecomp.errors import (
     Problem,
     ToolError,
     UsageError,
+    printable,
     raise_all,
 )
 
@@ -59,30 +60,25 @@ class _Talk:
             return
         filled = BAR * done // total
         with suppress(OSError):
-            bar = f"\r[{'#' * filled}{'.' * (BAR - filled)}] {done} of {total} {_printable(said)}\x1b[K"
+            bar = f"\r[{'#' * filled}{'.' * (BAR - filled)}] {done} of {total} {printable(said)}\x1b[K"
             click.echo(bar, err=True, nl=done == total)
 
 
 def say(text: str) -> None:
     """Talk goes to stderr; whoever has closed it misses the talk, and the work goes on."""
     with suppress(OSError):
-        click.echo(_printable(text), err=True)
+        click.echo(printable(text), err=True)
 
 
 def deliver(text: str) -> None:
     """Data goes to stdout. A reader that has gone is no failure; a full disk is."""
     try:
-        click.echo(_printable(text).rstrip("\n"))
+        click.echo(printable(text).rstrip("\n"))
         sys.stdout.flush()
     except BrokenPipeError:
         sys.stdout = open("/dev/null", "w")  # noqa: SIM115  lives until the interpreter flushes stdout at its end
     except OSError as error:
         raise DiskError(f"cannot write to standard output: {error.strerror}") from error
-
-
-def _printable(text: str) -> str:
-    """`text` with control characters, which names in a model file may hold, shown as escapes."""
-    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
 
 def common(command: F) -> F:
@@ -328,13 +324,27 @@ def verify(folder: Path, locate: bool) -> None:
 @cli.command()
 @click.argument("folders", nargs=-1, required=True, type=FOLDER, metavar="DIR...")
 @click.option("--json", "as_json", is_flag=True, help="Print the reports as JSON, by folder.")
+@click.option("--html", "as_html", is_flag=True, help="Print one self-contained page that compares them.")
+@click.option("--out", type=FOLDER, metavar="FILE", help="With --html, write the page here instead.")
 @common
-def report(folders: tuple[Path, ...], as_json: bool) -> None:
+def report(folders: tuple[Path, ...], as_json: bool, as_html: bool, out: Path | None) -> None:
     """Show the report of one bundle, or of several side by side."""
     from edgecomp.report import plain, read_report, render, side_by_side
 
+    if as_json and as_html:
+        raise UsageError("gives one form at a time", where="--json and --html", hint="leave one of them out")
+    if out is not None and not as_html:
+        raise UsageError("is for a page only", where="--out", hint="add --html, or send the output to a file")
     reports = {str(folder): read_report(folder) for folder in folders}
-    if as_json:
+    if as_html:
+        from edgecomp.bundle import write_file
+        from edgecomp.report.html import page_of
+
+        page = page_of(reports)
+        if out is not None:
+            write_file(out, page.encode())
+        deliver(page if out is None else str(out))
+    elif as_json:
         deliver(json.dumps({name: plain(found) for name, found in reports.items()}, indent=1))
     elif len(reports) == 1:
         deliver(render(next(iter(reports.values()))))

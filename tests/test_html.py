@@ -163,6 +163,8 @@ def test_a_build_writes_a_page_that_a_browser_shows_in_peace(tab: Tab, bundle: P
     assert not wrong(seen.figures, report)
     assert lacking(seen.figures, report) == set()
     assert sum(n for row in report["confusion"]["counts"] for n in row) == 360
+    right = sum(row[i] for i, row in enumerate(report["confusion"]["counts"]))
+    assert right / 360 == report["accuracy"][-1]["metrics"]["accuracy"]["value"]
     assert tab.value("document.querySelectorAll('svg rect').length") == len(report["network"])
 
 

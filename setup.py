@@ -13,7 +13,7 @@ setup(
     package_data={
         "edgecomp.report": ["page/*"],
         "edgecomp._data.targets": ["*.toml"],
-        "edgecomp._data.hls": ["*.h", "*.hpp", "*.c", "*.cpp", "*.v", "*.vhd"],
+        "edgecomp._data.hls": ["*.h", "*.hpp", "*.c", "*.cpp", "*.v", "*.vhd", "*.ld"],
     },
     include_package_data=False,
     options={"build": {"build_base": "build/.package"}},  # build/ itself is where bundles go

@@ -195,6 +195,65 @@ def train(tables: tuple[Path, ...], hidden: str, out: Path | None, missing: str,
 
 
 @cli.command()
+@click.argument("model", metavar="MODEL")
+@click.option("--data", type=FOLDER, required=True, metavar="FILE", help="An .npz file with inputs x and targets y.")
+@click.option("--state", type=FOLDER, metavar="FILE", help="The state dict of a package.module:factory.")
+@click.option("--test", type=FOLDER, metavar="FILE", help="Rows to test on  [default: a share of the data]")
+@click.option("--test-share", type=float, default=0.3, show_default=True, help="Share of the rows kept for the test.")
+@click.option("--out", type=FOLDER, metavar="DIR", help="The folder to build  [default: build/MODEL-PRESET]")
+@click.option("--target", default="fpga", show_default=True, metavar="NAME", help="What the folder is built for.")
+@click.option("--task", type=click.Choice(["classes", "regression"]), help="[default: by the type of y]")
+@click.option("--preset", type=click.Choice(["int8", "int6", "int4", "binary", "pow2"]), default="int8",
+              show_default=True, help="The form and widths of weights and codes.")  # fmt: skip
+@click.option("--bits", multiple=True, metavar="LAYER=W[:C]", help="Bits of one layer's weights and codes; repeat.")
+@click.option("--weight-bits", type=int, help="Bits of weights  [default: the preset's]")
+@click.option("--code-bits", type=int, help="Bits of activations  [default: the preset's]")
+@click.option("--input-bits", type=int, help="Bits of inputs  [default: the preset's]")
+@click.option("--granularity", type=click.Choice(["channel", "tensor"]), help="Scales of weights  [default: channel]")
+@click.option("--rounding", type=click.Choice(["round", "floor"]), help="Of activations  [default: round]")
+@click.option("--scales", type=click.Choice(["float", "power_of_two"]), help="[default: float; powers with floor]")
+@click.option("--equalisation", type=click.Choice(["cross_layer", "activation", "none"]), help="[default: cross_layer]")
+@click.option("--bias-correction/--no-bias-correction", default=True, show_default=True, help="After calibration.")
+@click.option("--sparsity", type=float, default=0.0, show_default=True, help="Share of each layer's weights left out.")
+@click.option("--epochs", type=click.IntRange(0, 100_000), default=20, show_default=True,
+              help="Of tuning; 0 calibrates only.")  # fmt: skip
+@click.option("--rate", type=float, help="Learning rate of tuning  [default: 0.002, with binary 0.02]")
+@click.option("--seed", type=click.IntRange(0, 1 << 31), default=0, show_default=True, help="What is drawn from it.")
+@click.option("--json", "as_json", is_flag=True, help="Print the stages and layers as JSON.")
+@common
+def quantize(as_json: bool, preset: str, bits: tuple[str, ...], task: str | None, **rest: Any) -> None:
+    """Quantise a trained float model; the last line printed is a folder that `build` takes.
+
+    MODEL is a float ONNX file, or package.module:factory with --state. Tuning that was interrupted goes on from its
+    checkpoint when the same command is given again.
+    """
+    from edgecomp.project import Task
+    from edgecomp.quantize import options
+    from edgecomp.quantize.run import QuantizeRequest, summary
+    from edgecomp.quantize.run import quantize as run
+    from edgecomp.report import table
+
+    kinds = {"granularity": options.Granularity, "rounding": options.Rounding, "scales": options.Scales,
+             "equalisation": options.Equalisation}  # fmt: skip
+    chosen: dict[str, Any] = {name: None if rest[name] is None else kind(rest[name]) for name, kind in kinds.items()}
+    numbers = {name: rest[name] for name in ("weight_bits", "code_bits", "input_bits", "bias_correction", "sparsity")}
+    asked = options.Asked(preset=options.Preset(preset), layers=options.parse_bits(bits), **numbers, **chosen)
+    others = {name: value for name, value in rest.items() if name not in chosen and name not in numbers}
+    done = run(QuantizeRequest(asked=asked, task=None if task is None else Task(task), **others), _Talk())
+    if as_json:
+        deliver(json.dumps({"folder": str(done.folder), **summary(done)}, indent=1))
+        return
+    measure = "accuracy" if done.task is Task.CLASSES else "root mean squared error"
+    rows = [["", measure, "classes unlike the float's"]]
+    rows += [[s.name, f"{s.value:.4f}", "" if s.flips is None else f"{s.flips} of {done.rows}"] for s in done.stages]
+    if not rest["epochs"]:
+        rows.append(["tuned", "", "not asked for (--epochs 0)"])
+    layers = [["layer", "weight bits", "weights", "zero"],
+              *([x.name, str(x.bits), str(x.weights), f"{x.zeros:.0%}"] for x in done.layers)]  # fmt: skip
+    deliver(f"{table(rows)}\n\n{table(layers)}\n\n{done.folder}")
+
+
+@cli.command()
 @click.argument("model", type=FOLDER, metavar="MODEL or FOLDER")
 @click.option("--target", default="printed", show_default=True, metavar="NAME", help="What to build for.")
 @click.option("--budget-accuracy", "budgets", default="0.01,0.05", show_default=True, metavar="LOSS[,LOSS...]",

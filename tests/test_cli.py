@@ -155,7 +155,7 @@ def test_debug_shows_the_traceback(flow: Flow, capsys: pytest.CaptureFixture[str
     ("arguments", "text"),
     [
         (["biuld"], r"Error: No such command 'biuld'\. Did you mean 'build'\?"),
-        (["quantize"], "there are: build, check, doctor, explore, report, targets, train, verify"),
+        (["compress"], "there are: build, check, doctor, explore, quantize, report, targets, train, verify"),
         (["build", "--taget", "x"], r"Error: No such option '--taget'\. \(Did you mean one of: .*'--target'\?\)"),
         (["build", "a", "b"], r"Error: Got unexpected extra argument \(b\)"),
         (["check", "m"], r"Error: Missing option '--target'\."),
@@ -251,8 +251,9 @@ def test_targets(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.search(r"^egfet +default of printed +200 +1, 0\.8, 0\.6 ", said, re.M)
     assert cli.main(["targets", "--json"]) == Exit.DONE
     found = json.loads(capsys.readouterr().out)
-    assert sorted(found) == ["ecp5_25k", "ecp5_85k", "egfet", "host", "ice40hx8k", "ice40up5k", "xc7a35t", "xc7z020",
-                             "xcu250", "xcvu13p", "xczu7ev"]  # fmt: skip
+    assert sorted(found) == ["avr", "cortex_m0", "cortex_m3", "cortex_m4", "ecp5_25k", "ecp5_85k", "egfet", "host",
+                             "ice40hx8k", "ice40up5k", "rv32imc", "xc7a35t", "xc7z020", "xcu250", "xcvu13p",
+                             "xczu7ev"]  # fmt: skip
     assert found["xc7z020"]["lut"] == 53200
     assert found["host"]["compiler"] == "gcc"
 

@@ -96,7 +96,7 @@ def quantise(weights: list[Reals], biases: list[Reals], split: Split, seed: int,
         if score > best:
             best, kept = score, {key: value.clone() for key, value in model.state_dict().items()}
         model.train()
-        for batch in torch.randperm(len(y)).split(64):
+        for batch in torch.split(torch.randperm(len(y)), 64):
             loss = torch.nn.functional.cross_entropy(model(x[batch]), y[batch])
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]

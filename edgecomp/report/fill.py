@@ -92,7 +92,7 @@ def fill(found: Findings) -> Report:
 
 
 def _confusion(found: Findings) -> Confusion | None:
-    """Of the network as built, on the labelled samples of a classifier; it is approximated where another is exact."""
+    """Of the network as built, on the labelled samples of a classifier."""
     count = len(found.labels)
     if found.task is not Task.CLASSES or not count:
         return None

@@ -91,6 +91,8 @@ def stream_top(design: StreamCircuit, *, ready: bool) -> str:
         " frame.", "// rst drops the frames that are inside. layout.txt lists the frames' nodes.",
         f"module {TOP} (", ",\n".join(f"    {port}" for port in ports), ");",
     ]  # fmt: skip
+    for number, circuit in enumerate(design.circuits):
+        lines += [f"    wire take{number}, put{number};", f"    wire [{width_of(circuit.outputs) - 1}:0] data{number};"]
     for k, (_, each) in enumerate(design.plan.edges):
         lines += _edge(design, k, each)
     for number in range(len(design.circuits)):
@@ -114,8 +116,7 @@ def _segment(design: StreamCircuit, number: int, *, ready: bool) -> list[str]:
     if number == len(design.circuits) - 1 and not ready:
         lines += [f"    assign out_valid = put{number};", f"    assign out_data = data{number};"]
     return [
-        "", f"    wire take{number}, put{number};", f"    wire [{width_of(circuit.outputs) - 1}:0] data{number};",
-        f"    assign take{number} = {' && '.join([*there, *behind])};",
+        "", f"    assign take{number} = {' && '.join([*there, *behind])};",
         *(f"    assign {bus_of(design, k, each).name}_ready = take{number};" for k, each in before),
         f"    segment{number} compute{number} (.{EDGE}, .in_valid(take{number}), .in_data({data}),",
         f"        .out_valid(put{number}), .out_data(data{number}));", *lines,

@@ -218,7 +218,8 @@ def test_targets(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.search(r"^egfet +default of printed +200 +1, 0\.8, 0\.6 ", said, re.M)
     assert cli.main(["targets", "--json"]) == Exit.DONE
     found = json.loads(capsys.readouterr().out)
-    assert sorted(found) == ["egfet", "host", "xc7a35t", "xc7z020", "xcu250", "xcvu13p", "xczu7ev"]
+    assert sorted(found) == ["ecp5_25k", "ecp5_85k", "egfet", "host", "ice40hx8k", "ice40up5k", "xc7a35t", "xc7z020",
+                             "xcu250", "xcvu13p", "xczu7ev"]  # fmt: skip
     assert found["xc7z020"]["lut"] == 53200
     assert found["host"]["compiler"] == "gcc"
 
@@ -327,6 +328,7 @@ def test_readme_and_the_program_have_the_same_commands_and_options() -> None:
 
 def test_readme_has_every_exit_code_and_setting() -> None:
     from edgecomp.backends.hls.options import SETTINGS
+    from edgecomp.backends.rtl.options import SETTINGS as RTL_SETTINGS
     from edgecomp.build import OWN_SETTINGS
 
     text = (TOP / "README.md").read_text("utf-8")
@@ -334,7 +336,7 @@ def test_readme_has_every_exit_code_and_setting() -> None:
     assert codes == {int(code) for code in Exit}
     table = text.partition("| setting |")[2].partition("\n\n")[0]
     cells = re.findall(r"^\| (`[^|]*) \|", table, flags=re.MULTILINE)
-    assert set(re.findall(r"`([^`]+)`", " ".join(cells))) == {*SETTINGS, *OWN_SETTINGS}
+    assert set(re.findall(r"`([^`]+)`", " ".join(cells))) == {*SETTINGS, *RTL_SETTINGS, *OWN_SETTINGS}
 
 
 def test_a_bar_on_a_terminal_and_lines_elsewhere(

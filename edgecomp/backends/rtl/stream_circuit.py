@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,7 +17,7 @@ from edgecomp.backends.rtl.stream_build import plan_of
 from edgecomp.backends.rtl.stream_depth import occupancies
 from edgecomp.backends.rtl.stream_plan import Border, Import, Plan, Stream, Window
 from edgecomp.errors import MismatchError
-from edgecomp.ir import Encoding, Input, Network
+from edgecomp.ir import Network
 from edgecomp.project import FpgaTarget
 
 Codes = NDArray[np.int64]
@@ -123,23 +122,15 @@ def check_segments(design: StreamCircuit, codes: Mapping[str, Codes]) -> int:
     codes = {name: given[:count] for name, given in codes.items()}
     values, total = interp.run(network, codes), 0
     for segment, circuit in zip(design.plan.segments, design.circuits, strict=True):
-        given = [_fed(node, codes, segment.beats) for node in segment.network.inputs if node.name in codes]
+        given = [_given(codes[n.name], segment.beats) for n in segment.network.inputs if n.name in codes]
         given += [tokens(each.stream, values) for each in segment.imports]
         flat = np.concatenate(given, axis=2)
         found = circuit.predict(flat.reshape(-1, flat.shape[2]))
         expected = [_given(values[e.value], segment.beats) for e in segment.exports]
-        expected += [_given(values[n.name], segment.beats) for n in network.outputs if n in _ends(segment.network)]
+        expected += [_given(values[n.name], segment.beats) for n in segment.network.outputs if n.name in values]
         _same(found, np.concatenate(expected, axis=2).reshape(len(found), -1), segment.network)
         total += len(found)
     return total
-
-
-def _ends(network: Network) -> tuple[object, ...]:
-    return network.outputs
-
-
-def _fed(node: Input, codes: Mapping[str, Codes], beats: int) -> Codes:
-    return _given(codes[node.name], beats)
 
 
 def _given(x: Codes, beats: int) -> Codes:

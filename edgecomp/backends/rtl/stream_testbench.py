@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from edgecomp.backends.rtl.axis import AXIS_TOP, padded
 from edgecomp.backends.rtl.circuit import Ends
 from edgecomp.backends.rtl.stream_circuit import StreamCircuit
+from edgecomp.backends.rtl.stream_plan import Border
 from edgecomp.backends.rtl.testbench import checks, closings, feeds, files, openings
 from edgecomp.backends.rtl.top import TOP, width_of
 
-QUIET = 200_000  # cycles in which nothing moves, after which it is given up
+QUIET = 2000  # cycles beside four of the longest frames inside in which nothing moves, after which it is given up
 
 
 def stream_testbench(design: StreamCircuit, *, axis: bool) -> str:
@@ -46,8 +48,8 @@ def stream_testbench(design: StreamCircuit, *, axis: bool) -> str:
         f"    always @(negedge clk) out_ready = {ready};", "",
         "    always @(posedge clk) begin", "        cycle <= cycle + 1;",
         "        if (started && !rst && (in_ready === 1'bx || out_valid === 1'bx)) give_up(\"a handshake is unknown\");",
-        f"        quiet <= (in_valid && in_ready) || out_valid ? 0 : quiet + 1;",
-        f"        if (quiet > {QUIET}) give_up(\"not every sample came out\");",
+        "        quiet <= (in_valid && in_ready) || out_valid ? 0 : quiet + 1;",
+        f"        if (quiet > {_patience(design)}) give_up(\"not every sample came out\");",
         "        if (started && !rst && out_valid && out_ready) begin",
         "            if (checked == bound) give_up(\"a result too many came out\");",
         *_gathered(design.outputs, design.out_beats, "out_data", "out_beat", "k", "from"),
@@ -57,6 +59,12 @@ def stream_testbench(design: StreamCircuit, *, axis: bool) -> str:
         "            if (first_out < 0) first_out = cycle;", "            shown = 0;", *checks(design),
         "            checked = checked + 1;", "            end", "        end", "    end", "endmodule", "",
     ])  # fmt: skip
+
+
+def _patience(design: StreamCircuit) -> int:
+    movers = [mover for _, each in design.plan.edges for mover in each.stream.movers]
+    longest = max((math.prod(m.outer if isinstance(m, Border) else m.grid) for m in movers), default=0)
+    return QUIET + 4 * max(longest, design.in_beats, design.out_beats)
 
 
 def _declarations(design: StreamCircuit) -> list[str]:

@@ -22,6 +22,7 @@ from edgecomp.backends.rtl.stream_build import plan_of, stream_problems
 from edgecomp.backends.rtl.stream_circuit import StreamCircuit, assembled, check_segments
 from edgecomp.backends.rtl.stream_depth import occupancies
 from edgecomp.backends.rtl.stream_emit import stream_files
+from edgecomp.build import read_model
 from edgecomp.cli import main
 from edgecomp.errors import InexpressibleError, MismatchError, UsageError
 from edgecomp.export import to_onnx
@@ -49,6 +50,7 @@ from edgecomp.simulate import verify_script
 from tests.stream_networks import random_stream
 
 Codes = NDArray[np.int64]
+EXAMPLES = Path(__file__).parents[1] / "examples"
 STREAM = RtlOptions(io=Io.STREAM)
 SHAPES = ((2, 5, 7), (1, 11), (3, 4, 4), (2, 6, 3), (3, 9), (2, 1, 6), (1, 7, 1))
 
@@ -220,6 +222,20 @@ def test_signs_and_constants_at_borders_and_inputs_are_kept(tmp_path: Path) -> N
     assert icarus(tmp_path).startswith("passed: 20 samples")
 
 
+@pytest.mark.parametrize("multiplier", [1, 8])
+def test_bits_that_count_negative_are_multiplied(multiplier: int) -> None:
+    rng, only = np.random.default_rng(0), Ints([multiplier])
+    signs, other = Input(name="x", shape=(6,), lo=-1, hi=0), Input(name="z", shape=(3,), lo=-2, hi=4)
+    network = Network(nodes=(
+        signs, other, Requant(name="r", x="x", multiplier=only, addend=Ints([0]), shift=0, lo=Ints([-8]), hi=Ints([8])),
+        Concat(name="c", xs=("r", "z"), axis=0),
+        Dense(name="d", x="c", weight=Ints(rng.integers(-5, 6, (4, 9))), bias=Ints([3])), Output(name="y", x="d"),
+    ))  # fmt: skip
+    codes = {"x": rng.integers(-1, 1, (100, 6)), "z": rng.integers(-2, 5, (100, 3))}
+    found = make_circuit(network, Form(), cutoff=4).predict(np.concatenate([codes["x"], codes["z"]], axis=1))
+    np.testing.assert_array_equal(found, interp.outputs(network, codes)["y"])
+
+
 def refusals() -> Sequence[tuple[Network, str, str]]:
     other = Input(name="z", shape=(2, 5, 7), lo=0, hi=3)
     gate = SumPool(name="all", x="x", kernel=(5, 7), stride=(1, 1), pads=((0, 0), (0, 0)))
@@ -279,19 +295,45 @@ def test_the_same_bytes_each_time() -> None:
 
 
 def test_a_streamed_network_is_built_and_synthesised(tmp_path: Path) -> None:
-    network = network_of(*BODY[1:], MaxPool(name="m", x="r", kernel=(2, 2), stride=(2, 2), pads=((0, 0),) * 2,
-                         dilation=(1, 1)), Reshape(name="f", x="m", shape=(18,)),
-                         Dense(name="d", x="f", weight=Ints(np.arange(-36, 36).reshape(4, 18) % 5 - 2),
-                               bias=Ints([1])))  # fmt: skip
+    source = Input(name="x", shape=(1, 3, 5), lo=0, hi=3)
+    weight = Ints(np.array([[[[2, -1], [1, 3]]]]))
+    network = Network(nodes=(
+        source, Conv(name="c", x="x", weight=weight, bias=Ints([1]), stride=(1, 1), pads=((1, 0), (0, 1)),
+                     dilation=(1, 1)), Output(name="y", x="c"),
+    ))  # fmt: skip
     (tmp_path / "net.onnx").write_bytes(to_onnx(network).SerializeToString())
     arguments = ["build", str(tmp_path / "net.onnx"), "--target", "fpga", "--flow", "rtl", "--set", "io=stream"]
     out = tmp_path / "out"
-    assert main([*arguments, "--set", "head=argmax", "--set", "effort=quick", "--synth", "--out", str(out)]) == 0
+    settings = ["--set", "task=regression", "--set", "effort=quick", "--set", "latency_cutoff=100"]
+    assert main([*arguments, *settings, "--synth", "--out", str(out)]) == 0
     report = json.loads((out / "report.json").read_text())
     assert report["verdict"] == {"exact": True, "fits": True, "reasons": []}
-    assert report["latency"]["initiation_interval"]["value"] == 7 * 9  # the convolution's border included
+    assert report["latency"]["initiation_interval"]["value"] == 4 * 6  # the border included
     assert report["latency"]["cycles"]["source"] == "measured"
-    assert report["totals"]["places"]["value"] == 35
-    assert report["synthesis"]["proven"]["value"] > 5
+    assert report["totals"]["places"]["value"] == 15
+    assert report["synthesis"]["proven"]["value"] == 2
     assert report["synthesis"]["netlist_samples"]["value"] >= 10
-    assert 100 < report["synthesis"]["lut"]["value"] < 2000
+    assert 30 < report["synthesis"]["lut"]["value"] < 300
+    assert main(["verify", str(out)]) == 0
+    expected = out / "rtl" / "tb_data" / "expected_y.dat"
+    head, *rows = expected.read_text().splitlines()
+    first, *rest = rows[5].split()
+    rows[5] = " ".join([str(int(first) ^ 1), *rest])
+    expected.write_text("\n".join([head, *rows]) + "\n")
+    assert main(["verify", str(out)]) == 1
+
+
+def test_the_digits_are_streamed(tmp_path: Path) -> None:
+    network = read_model(EXAMPLES / "digits" / "model.onnx").network
+    spilled(tmp_path, network, 8)
+    assert icarus(tmp_path).startswith("passed: 8 samples, latency 1")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("interface", list(Interface))
+def test_the_digits_are_built(interface: Interface, tmp_path: Path) -> None:
+    arguments = ["build", str(EXAMPLES / "digits"), "--target", "fpga", "--flow", "rtl", "--set", "io=stream"]
+    assert main([*arguments, "--set", f"interface={interface}", "--out", str(tmp_path / "out")]) == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["verdict"]["exact"]
+    assert report["latency"]["initiation_interval"]["value"] == 100  # 64 places and the border of the first convolution

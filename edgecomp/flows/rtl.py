@@ -12,8 +12,7 @@ import numpy as np
 from edgecomp import interp, tools
 from edgecomp.backends.estimate import Estimate
 from edgecomp.backends.rtl import RtlBackend, RtlOptions
-from edgecomp.backends.rtl.circuit import Circuit
-from edgecomp.backends.rtl.options import Interface, Language
+from edgecomp.backends.rtl.options import Interface, Io, Language
 from edgecomp.backends.rtl.place import find_program
 from edgecomp.bundle import Bundle
 from edgecomp.errors import Problem, UsageError
@@ -29,6 +28,7 @@ SIMULATORS = {Language.VERILOG: ("verilator", "iverilog", "g++"), Language.VHDL:
 NAMES = {Language.VERILOG: "Verilator (back to back, with gaps, after a reset) and Icarus Verilog (up to 100 samples)",
          Language.VHDL: "GHDL (back to back and with gaps)"}  # fmt: skip
 RESOURCES = ("lut", "ff", "dsp", "bram18")
+TOTALS = ("stage_delay", "memory", "places")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +38,10 @@ class RtlFlow:
     part: FpgaTarget
     options: RtlOptions
     head: str = "logits"
+
+    @property
+    def streams(self) -> bool:
+        return self.options.io is Io.STREAM
 
     @property
     def target(self) -> TargetFacts:
@@ -60,17 +64,18 @@ class RtlFlow:
 
     def realise(self, job: Job, clock: Clock) -> Built:
         with clock.stage("tracing the circuit and writing its sources"):
-            files, estimate, tried, circuit = _files(self, job.network, job.vectors)
+            files, estimate, tried, harness = _files(self, job.network, job.vectors)
         with scratch_folder() as scratch, clock.stage("simulating the sources cycle by cycle"):
             files.spill(scratch)
-            cycles = _cycles(verify_script(scratch, "rtl"))
+            said = verify_script(scratch, "rtl")
+        cycles, interval = _counted_in(said, "latency"), _counted_in(said, "interval") if self.streams else 1
         if job.logits is not None:
             with scratch_folder() as scratch, clock.stage("the same circuit with its logits brought out"):
                 _files(self, job.logits, job.vectors)[0].spill(scratch)
                 verify_script(scratch, "rtl")
         period = self.target.clock.value
         assert isinstance(period, int | float)
-        synthesis = _synthesis(self, files, circuit, period, clock) if job.synth else {}
+        synthesis = _synthesis(self, files, harness, period, clock) if job.synth else {}
         resources = _resources(self.part, estimate, synthesis)
         simulator = SIMULATORS[self.options.language][0]
         return Built(
@@ -79,8 +84,8 @@ class RtlFlow:
             programs=SIMULATORS[self.options.language], layers=(), resources=resources, synthesis=synthesis,
             latency=Latency(cycles=measured(cycles, "cycles", f"{_counted(self.options)} in {simulator}"),
                             time=measured(round(cycles * period, 6), "ns", "counted cycles times the clock aimed at"),
-                            initiation_interval=measured(1, "cycles", f"samples fed back to back in {simulator}")),
-            totals={"stage_delay": estimate.total["stage_delay"], **tried, **_foretold(self, job.network, cycles)},
+                            initiation_interval=measured(interval, "cycles", f"samples fed back to back in {simulator}")),
+            totals={**{name: estimate.total[name] for name in TOTALS if name in estimate.total}, **tried, **_foretold(self, job.network, cycles)},
             reasons=_reasons(resources, synthesis.get("fmax_mhz"), estimate.total["stage_delay"], period),
         )  # fmt: skip
 
@@ -89,12 +94,16 @@ def rtl_flow(target: str, settings: Mapping[str, str]) -> RtlFlow:
     return RtlFlow(part=load_target(target), options=RtlBackend().parse(settings))
 
 
-def _files(flow: RtlFlow, network: Network, vectors: Vectors) -> tuple[Bundle, Estimate, dict[str, Figure], Circuit]:
-    """The project with its vectors; alkaid's interpreter has given the same codes. Also the forms tried."""
+def _files(flow: RtlFlow, network: Network, vectors: Vectors) -> tuple[Bundle, Estimate, dict[str, Figure], str]:
+    """The project with its vectors; alkaid's interpreter has given the same codes. Also the forms tried, and what
+    feeds the circuit when it is placed."""
     from edgecomp.backends.rtl.emit import part_files, vector_files
     from edgecomp.backends.rtl.figures import circuits_for, forecast
+    from edgecomp.backends.rtl.place import harness_for
 
     RtlBackend().legalize(network, flow.part, flow.options)
+    if flow.streams:
+        return _stream_files(flow, network, vectors)
     circuit, *others = circuits_for(network, flow.part, flow.options)
     expected = interp.outputs(network, vectors.inputs)
     flat = np.concatenate([vectors.inputs[n.name].reshape(vectors.samples, -1) for n in network.inputs], axis=1)
@@ -104,10 +113,36 @@ def _files(flow: RtlFlow, network: Network, vectors: Vectors) -> tuple[Bundle, E
                                  method=f"alkaid's model: {c.form}; {c.cycles} cycles{'' if i else ', chosen'}")
              for i, c in enumerate((circuit, *others))}  # fmt: skip
     files = part_files(circuit, flow.part, flow.options).merge(vector_files(vectors.inputs, expected))
-    return files, estimate, tried, circuit
+    return files, estimate, tried, harness_for(circuit.inputs, circuit.outputs, flow.options)
+
+
+def _stream_files(
+    flow: RtlFlow, network: Network, vectors: Vectors
+) -> tuple[Bundle, Estimate, dict[str, Figure], str]:
+    """As `_files`, with io=stream: every circuit of one place has been held against the interpreter by itself."""
+    from edgecomp.backends.rtl.emit import vector_files
+    from edgecomp.backends.rtl.place import harness_for
+    from edgecomp.backends.rtl.stream_circuit import check_segments, stream_circuit
+    from edgecomp.backends.rtl.stream_emit import stream_part_files
+    from edgecomp.backends.rtl.stream_figures import stream_forecast
+
+    design = stream_circuit(network, flow.part, flow.options)
+    count = check_segments(design, vectors.inputs)
+    estimate = stream_forecast(design, flow.part, flow.options)
+    tried = {"segments": Figure(value=len(design.circuits), unit="circuits", source=Source.MEASURED,
+                                method=f"each the smallest of {len(design.tried[0])} forms tried; alkaid's interpreter "
+                                f"gave the same {count} tokens")}  # fmt: skip
+    expected = interp.outputs(network, vectors.inputs)
+    files = stream_part_files(design, flow.part, flow.options).merge(vector_files(vectors.inputs, expected))
+    ends = design.circuits[0].inputs, design.circuits[-1].outputs
+    return files, estimate, tried, harness_for(*ends, flow.options)
 
 
 def _simulators(options: RtlOptions) -> str:
+    if options.io is Io.STREAM:
+        stalls = "stalls on both sides, " if options.interface is Interface.AXIS else ""
+        return (f"Verilator (frames back to back, with gaps, {stalls}after resets in the middle of frames) and Icarus "
+                "Verilog (up to 100 samples)")  # fmt: skip
     if options.interface is Interface.AXIS:
         return ("Verilator (AXI4-Stream at full speed, with stalls on both sides, after a reset) and Icarus Verilog "
                 "(stalls, up to 100 samples)")  # fmt: skip
@@ -116,6 +151,8 @@ def _simulators(options: RtlOptions) -> str:
 
 def _counted(options: RtlOptions) -> str:
     """Where the latency is counted."""
+    if options.io is Io.STREAM:
+        return "from a frame's first place to its result's last, counted"
     if options.interface is Interface.AXIS:
         return "counted at the AXI4-Stream ports, sink always ready,"
     return "counted"
@@ -127,7 +164,7 @@ def _foretold(flow: RtlFlow, network: Network, cycles: int) -> dict[str, Figure]
 
     hls = HlsBackend()
     options = hls.parse({} if flow.options.clock_ns is None else {"clock_ns": f"{flow.options.clock_ns:g}"})
-    if flow.part.place or hls.check(network, flow.part, options):
+    if flow.streams or flow.part.place or hls.check(network, flow.part, options):
         return {}
     value = hls.estimate(network, flow.part, options).total["cycles"].value
     assert isinstance(value, int)
@@ -144,17 +181,17 @@ def _split(flat: Codes, like: Mapping[str, Codes]) -> dict[str, Codes]:
     return found
 
 
-def _cycles(said: str) -> int:
-    """The latency that the testbench counted."""
-    found = re.search(r"latency (\d+) cycles", said)
-    assert found, f"the testbench names no latency: {said}"
+def _counted_in(said: str, what: str) -> int:
+    """The latency or interval that the testbench counted."""
+    found = re.search(rf"{what} (\d+) cycles", said)
+    assert found, f"the testbench names no {what}: {said}"
     return int(found[1])
 
 
-def _synthesis(flow: RtlFlow, files: Bundle, circuit: Circuit, period: float, clock: Clock) -> dict[str, Figure]:
+def _synthesis(flow: RtlFlow, files: Bundle, harness: str, period: float, clock: Clock) -> dict[str, Figure]:
     """Yosys, its netlist proven and simulated, and nextpnr where it knows the part and the circuit may fit."""
     from edgecomp.backends.rtl.axis import AXIS_TOP
-    from edgecomp.backends.rtl.place import harness_for, place
+    from edgecomp.backends.rtl.place import place
     from edgecomp.backends.rtl.synthesis import simulate_netlist, synthesize
     from edgecomp.backends.rtl.top import TOP
 
@@ -169,7 +206,7 @@ def _synthesis(flow: RtlFlow, files: Bundle, circuit: Circuit, period: float, cl
             found["netlist_samples"] = simulate_netlist(Path(scratch), part, luts, top=top)
         if part.place and luts <= part.lut:
             with clock.stage("place and route with nextpnr"):
-                found |= place(Path(scratch), part, harness=harness_for(circuit, flow.options), clock_ns=period)
+                found |= place(Path(scratch), part, harness=harness, clock_ns=period)
     return found
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from edgecomp.backends.hls.testbench import vector_text
 from edgecomp.backends.rtl.axis import AXIS_TOP, axis_testbench, axis_top
 from edgecomp.backends.rtl.circuit import Circuit
-from edgecomp.backends.rtl.options import Interface, Language, RtlOptions
+from edgecomp.backends.rtl.options import Interface, Io, Language, RtlOptions
 from edgecomp.backends.rtl.scripts import RUN_GHDL, run_verilog
 from edgecomp.backends.rtl.testbench import verilog_testbench, vhdl_testbench
 from edgecomp.backends.rtl.top import CORE, TOP, layout, verilog_top
@@ -68,11 +68,16 @@ def _axis_files(circuit: Circuit) -> dict[str, str]:
 
 def part_files(circuit: Circuit, target: FpgaTarget, options: RtlOptions) -> Bundle:
     """`project_files`, and for Xilinx parts a project for Vivado."""
-    files = project_files(circuit, options.language, options.interface)
+    return with_vivado(project_files(circuit, options.language, options.interface), target, options)
+
+
+def with_vivado(files: Bundle, target: FpgaTarget, options: RtlOptions) -> Bundle:
+    """The files, and for Xilinx parts a project for Vivado."""
     if not target.part.startswith("xc"):
         return files
     names = [name.removeprefix(f"{FOLDER}/src/") for name in files.files if name.startswith(f"{FOLDER}/src/")]
-    vivado = vivado_files(names, target.part, options.clock_ns or target.clock_ns, options.interface)
+    vivado = vivado_files(names, target.part, options.clock_ns or target.clock_ns, options.interface,
+                          ready=options.io is Io.STREAM)  # fmt: skip
     return files.merge(Bundle(files={f"{FOLDER}/vivado/{name}": text.encode() for name, text in vivado.items()}))
 
 

@@ -12,7 +12,7 @@ from edgecomp.errors import UsageError
 from edgecomp.project import nearest, refuse_unknown
 
 Choice = TypeVar("Choice", bound=StrEnum)
-SETTINGS = ("clock_ns", "effort", "interface", "language", "latency_cutoff")
+SETTINGS = ("clock_ns", "effort", "interface", "io", "language", "latency_cutoff")
 
 
 class Effort(StrEnum):
@@ -36,6 +36,13 @@ class Interface(StrEnum):
     AXIS = "axis"
 
 
+class Io(StrEnum):
+    """How a sample goes in: all of it in one cycle, or one place of it a cycle, its channels side by side."""
+
+    PARALLEL = "parallel"
+    STREAM = "stream"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RtlOptions:
     """`clock_ns` replaces the target's clock; `latency_cutoff` is the delay of a stage in levels of logic."""
@@ -45,6 +52,7 @@ class RtlOptions:
     effort: Effort = Effort.FULL
     language: Language = Language.VERILOG
     interface: Interface = Interface.PLAIN
+    io: Io = Io.PARALLEL
 
 
 def parse_options(settings: Mapping[str, str]) -> RtlOptions:
@@ -55,12 +63,17 @@ def parse_options(settings: Mapping[str, str]) -> RtlOptions:
     if interface is Interface.AXIS and language is Language.VHDL:
         raise UsageError("the AXI4-Stream ports are written in Verilog only", where="--set interface=axis",
                          hint="leave out language=vhdl")  # fmt: skip
+    io = _choice("io", settings, Io.PARALLEL)
+    if io is Io.STREAM and language is Language.VHDL:
+        raise UsageError("streamed circuits are written in Verilog only", where="--set io=stream",
+                         hint="leave out language=vhdl")  # fmt: skip
     return RtlOptions(
         clock_ns=_number("clock_ns", settings, 0.5, 1000, "ns"),
         latency_cutoff=_number("latency_cutoff", settings, 1, 1000, "levels"),
         effort=_choice("effort", settings, Effort.FULL),
         language=language,
         interface=interface,
+        io=io,
     )
 
 

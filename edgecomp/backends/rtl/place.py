@@ -11,8 +11,8 @@ from pathlib import Path
 
 from edgecomp import tools
 from edgecomp.backends.rtl.axis import AXIS_TOP, padded
-from edgecomp.backends.rtl.circuit import Circuit
-from edgecomp.backends.rtl.options import Interface, RtlOptions
+from edgecomp.backends.rtl.circuit import Ends
+from edgecomp.backends.rtl.options import Interface, Io, RtlOptions
 from edgecomp.backends.rtl.parts import family
 from edgecomp.backends.rtl.synthesis import MAPPED, SECONDS, yosys
 from edgecomp.backends.rtl.top import TOP, width_of
@@ -26,18 +26,22 @@ TOO_LARGE = re.compile(r"no Bels remaining|[Uu]nable to (find|place)|failed to p
 AT_A_TIME = 2  # each takes some 0.5 GB
 
 
-def harness_for(circuit: Circuit, options: RtlOptions) -> str:
-    """A top with six pins: both buses are shifted through, for no package has pins for them."""
+def harness_for(inputs: Sequence[Ends], outputs: Sequence[Ends], options: RtlOptions) -> str:
+    """A top with six pins: both buses, which hold these ends, are shifted through, for no package has pins for them."""
+    wide_in, wide_out = width_of(inputs), width_of(outputs)
     if options.interface is Interface.AXIS:
-        inputs, outputs = padded(width_of(circuit.inputs)), padded(width_of(circuit.outputs))
         instance = (f"{AXIS_TOP} circuit (.aclk(clk), .aresetn(!held_rst), .s_axis_tvalid(held_valid), "
                     ".s_axis_tready(result[0]), .s_axis_tdata(given[0 +: W]), .s_axis_tlast(given[W]), "
                     ".m_axis_tvalid(out_valid), .m_axis_tready(given[W + 1]), .m_axis_tdata(result[2 +: V]), "
                     ".m_axis_tlast(result[1]));")  # fmt: skip
-        return _harness(inputs, outputs, 2, instance)
+        return _harness(padded(wide_in), padded(wide_out), 2, instance)
     instance = (f"{TOP} circuit (.clk(clk), .rst(held_rst), .in_valid(held_valid), .in_data(given), "
                 ".out_valid(out_valid), .out_data(result));")  # fmt: skip
-    return _harness(width_of(circuit.inputs), width_of(circuit.outputs), 0, instance)
+    if options.io is Io.STREAM:
+        instance = (f"{TOP} circuit (.clk(clk), .rst(held_rst), .in_valid(held_valid), .in_ready(result[0]), "
+                    ".in_data(given[0 +: W]), .out_valid(out_valid), .out_data(result[1 +: V]));")  # fmt: skip
+        return _harness(wide_in, wide_out, 1, instance)
+    return _harness(wide_in, wide_out, 0, instance)
 
 
 def _harness(inputs: int, outputs: int, flags: int, instance: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecomp.backends.rtl.words import ODD_BITS, SPLIT, Word, constant_of, fixed, free, plus, times, total
+from edgecomp.backends.rtl.words import ODD_BITS, SPLIT, Word, constant_of, fixed, floored, free, lower, plus, times, total
 
 Matrix = NDArray[np.int64]
 
@@ -52,6 +52,10 @@ class Products:
         raw[:] = x
         matrix = np.ascontiguousarray(weight.T, dtype=np.float32)
         if any(sum(word.kif) == 1 for word in x):
+            signs = [_is_sign(word) for word in x]
+            raw[:] = [_as_bit(word) if sign else word for word, sign in zip(x, signs, strict=True)]
+            matrix *= np.array([[-float(word.step) if sign else 1.0] for word, sign in zip(x, signs, strict=True)],
+                               dtype=np.float32)  # fmt: skip
             array = FVArray(raw, {"hard_dc": self.depth}, hwconf=x[0].hwconf)
             return list(np.asarray(cmvm(matrix.astype(np.float64), array, {"hard_dc": self.depth})))
         first, second = self._solution(matrix, x)
@@ -67,3 +71,13 @@ class Products:
         if key not in self.solved:
             self.solved[key] = cmvm_solve(matrix, qintervals=intervals, latencies=latencies, hard_dc=self.depth)
         return self.solved[key]
+
+
+def _is_sign(word: Word) -> bool:
+    """Whether the word is one bit that counts negative, which alkaid's tables of bits do not take."""
+    return sum(word.kif) == 1 and word.low < 0
+
+
+def _as_bit(word: Word) -> Word:
+    """0 or 1 for 0 or -step."""
+    return lower(floored(word, int(word.step).bit_length() - 1), 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 from edgecomp.backends.rtl.circuit import Circuit, Ends
 from edgecomp.backends.rtl.top import TOP, width_of
@@ -45,17 +46,27 @@ def verilog_testbench(circuit: Circuit) -> str:
     ])  # fmt: skip
 
 
-def files(circuit: Circuit) -> list[str]:
+class Ended(Protocol):
+    """What has inputs and outputs, whose vectors lie in files."""
+
+    @property
+    def inputs(self) -> tuple[Ends, ...]: ...
+
+    @property
+    def outputs(self) -> tuple[Ends, ...]: ...
+
+
+def files(circuit: Ended) -> list[str]:
     return [f"fi{i}" for i in range(len(circuit.inputs))] + [f"fo{i}" for i in range(len(circuit.outputs))]
 
 
-def openings(circuit: Circuit) -> list[str]:
+def openings(circuit: Ended) -> list[str]:
     """Opens every file; `total` is the number of samples."""
     return [*(_opened(f"fi{i}", "inputs", end) for i, end in enumerate(circuit.inputs)),
             *(_opened(f"fo{i}", "expected", end) for i, end in enumerate(circuit.outputs))]  # fmt: skip
 
 
-def closings(circuit: Circuit) -> list[str]:
+def closings(circuit: Ended) -> list[str]:
     return [f'            found = $fscanf({file}, " %s %d", word, count);\n'
             '            if (found != 2 || word != "end" || count != total) give_up("a file does not end well");'
             for file in files(circuit)]  # fmt: skip
@@ -71,7 +82,7 @@ def _opened(file: str, kind: str, end: Ends) -> str:
     ])  # fmt: skip
 
 
-def feeds(circuit: Circuit) -> list[str]:
+def feeds(circuit: Ended) -> list[str]:
     """The next sample of every file into `in_data`."""
     lines, place = [], 0
     for i, end in enumerate(circuit.inputs):
@@ -86,7 +97,7 @@ def feeds(circuit: Circuit) -> list[str]:
     return lines
 
 
-def checks(circuit: Circuit) -> list[str]:
+def checks(circuit: Ended) -> list[str]:
     """`out_data` against the next row of every file."""
     lines, place = [], 0
     for i, end in enumerate(circuit.outputs):

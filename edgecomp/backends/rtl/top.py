@@ -76,14 +76,14 @@ def layout(circuit: Circuit) -> str:
     return "\n".join([*lines, ""])
 
 
-def verilog_top(circuit: Circuit) -> str:
-    """The top module in Verilog."""
+def verilog_top(circuit: Circuit, name: str = TOP, core: str = CORE) -> str:
+    """The module `name` in Verilog around the pipeline `core`."""
     return "\n".join([
         "`timescale 1 ns / 1 ps", "",
-        f"// {TOP}: takes a sample in every cycle in which in_valid is high; its result stands at out_data with",
+        f"// {name}: takes a sample in every cycle in which in_valid is high; its result stands at out_data with",
         f"// out_valid {circuit.cycles} cycles later. rst clears the valid bits only. Buses hold host codes, lowest",
-        "// element first, as layout.txt lists them.",
-        f"module {TOP} (", "    input wire clk,", "    input wire rst,", "    input wire in_valid,",
+        "// element first" + (", as layout.txt lists them." if name == TOP else "."),
+        f"module {name} (", "    input wire clk,", "    input wire rst,", "    input wire in_valid,",
         f"    input wire [{width_of(circuit.inputs) - 1}:0] in_data,", "    output wire out_valid,",
         f"    output wire [{width_of(circuit.outputs) - 1}:0] out_data", ");",
         f"    wire [{core_width(circuit, 0) - 1}:0] core_in;", f"    wire [{core_width(circuit, 1) - 1}:0] core_data;",
@@ -94,7 +94,7 @@ def verilog_top(circuit: Circuit) -> str:
                                     else f"{{valid[{circuit.cycles - 2}:0], in_valid}};"),
         "    end", f"    assign out_valid = valid[{circuit.cycles - 1}];", "",
         f"    assign core_in = {_joined(to_core(circuit))};",
-        f"    {CORE} core (.clk(clk), .model_inp(core_in), .model_out(core_data));",
+        f"    {core} core (.clk(clk), .model_inp(core_in), .model_out(core_data));",
         f"    assign out_data = {_joined(from_core(circuit))};", "endmodule", "",
     ])  # fmt: skip
 

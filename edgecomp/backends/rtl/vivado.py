@@ -61,9 +61,15 @@ set_output_delay -max -clock {clock} 0.000 [get_ports {{{outputs}}}]
 """
 
 
-def vivado_files(names: Sequence[str], part: str, clock_ns: float, interface: Interface) -> dict[str, str]:
-    """project.tcl and constraints.xdc, to lie in a folder beside `src/`, which holds `names`."""
+def vivado_files(
+    names: Sequence[str], part: str, clock_ns: float, interface: Interface, *, ready: bool
+) -> dict[str, str]:
+    """project.tcl and constraints.xdc, to lie in a folder beside `src/`, which holds `names`.
+
+    `ready`: the plain ports have an in_ready.
+    """
     clock, inputs, outputs = PORTS[interface]
+    outputs = f"in_ready {outputs}" if ready and interface is Interface.PLAIN else outputs
     vhdl = any(name.endswith(".vhd") for name in names)
     project = PROJECT.format(
         top=AXIS_TOP if interface is Interface.AXIS else TOP,

@@ -162,7 +162,8 @@ class Planner:
         grid = grid_of(self.known[node.x].shape)
         grid = (grid[0] + sum(rows), grid[1] + sum(cols))
         window = Window(grid=grid, kernel=both(tuple(kernel)), dilation=both(tuple(dilation)),
-                        stride=both(node.stride), first=(0, 0), places=grid_of(self.known[node.name].shape))  # fmt: skip
+                        stride=both(node.stride), first=(0, 0),
+                        places=grid_of(self.known[node.name].shape))  # fmt: skip
         if window.kernel == (1, 1) and window.stride == (1, 1):
             return inner
         return windowed(inner, window, whole=False)

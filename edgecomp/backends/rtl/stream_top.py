@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from edgecomp.backends.rtl.circuit import Circuit, Ends
 from edgecomp.backends.rtl.stream_circuit import StreamCircuit
-from edgecomp.backends.rtl.stream_plan import Border, Import, Interval, Mover, Window
+from edgecomp.backends.rtl.stream_plan import Border, Import, Interval, Mover
 from edgecomp.backends.rtl.top import TOP, verilog_top, width_of
 from edgecomp.ir.ranges import bits_of
 from edgecomp.resources import resource
@@ -53,8 +53,12 @@ def stream_sources(design: StreamCircuit, *, ready: bool) -> dict[str, str]:
         files[f"segment{place}.v"] = verilog_top(circuit, f"segment{place}", f"pipeline{place}")
     tables = lookup_source(stages, timescale=SCALE)
     files |= {"tables.v": tables} if tables else {}
-    return {**files, "cells.v": resource("hls/rtl_cells.v").read_text(),
-            "stream.v": resource("hls/rtl_stream.v").read_text(), f"{TOP}.v": stream_top(design, ready=ready)}
+    return {
+        **files,
+        "cells.v": resource("hls/rtl_cells.v").read_text(),
+        "stream.v": resource("hls/rtl_stream.v").read_text(),
+        f"{TOP}.v": stream_top(design, ready=ready),
+    }
 
 
 def pipeline(circuit: Circuit, name: str, stages: Sequence[str]) -> str:

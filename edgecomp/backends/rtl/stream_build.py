@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from edgecomp.backends.rtl.stream_plan import (
     Export,
@@ -295,5 +296,5 @@ def renamed(node: Node, names: Mapping[str, str]) -> Node:
         case Concat():
             return replace(node, xs=tuple(names[x] for x in node.xs))
         case _:
-            fields = {key: names[getattr(node, key)] for key in ("x", "a", "b") if hasattr(node, key)}
+            fields: dict[str, Any] = {key: names[getattr(node, key)] for key in ("x", "a", "b") if hasattr(node, key)}
             return replace(node, **fields)

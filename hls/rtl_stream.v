@@ -39,9 +39,10 @@ module stream_fifo #(parameter BITS = 8, parameter ADDRESS_BITS = 2) (
 endmodule
 
 // A frame of ROWS x COLS tokens with FILL around it: TOP rows before and BOTTOM after, LEFT columns and RIGHT.
+// With WAIT, what stands before the first token of a frame is not given before that token is there.
 module stream_border #(
     parameter BITS = 8, parameter [BITS-1:0] FILL = 0, parameter ROWS = 1, parameter COLS = 1,
-    parameter TOP = 0, parameter BOTTOM = 0, parameter LEFT = 0, parameter RIGHT = 0
+    parameter TOP = 0, parameter BOTTOM = 0, parameter LEFT = 0, parameter RIGHT = 0, parameter WAIT = 0
 ) (
     input wire clk,
     input wire rst,
@@ -57,7 +58,8 @@ module stream_border #(
     reg [$clog2(LEFT+COLS+RIGHT+1)-1:0] col;
     wire given = row >= TOP && row < TOP + ROWS && col >= LEFT && col < LEFT + COLS;
     wire last_col = col == LEFT + COLS + RIGHT - 1, last_row = row == TOP + ROWS + BOTTOM - 1;
-    assign out_valid = !given || in_valid;
+    wire waits = WAIT != 0 && row == 0 && col == 0;
+    assign out_valid = in_valid || !(given || waits);
     assign in_ready = given && out_ready;
     assign out_data = given ? in_data : FILL;
     always @(posedge clk)

@@ -42,6 +42,7 @@ from edgecomp.ir import (
     Pad,
     Requant,
     Reshape,
+    Slice,
     SumPool,
     Transpose,
 )
@@ -195,6 +196,19 @@ def test_a_branch_that_waits_has_room_for_what_waits() -> None:
     assert all(number == 1 for k, number in enumerate(occupancies(plan)) if k not in skip)
 
 
+def test_results_of_border_alone_wait_for_their_frame(tmp_path: Path) -> None:
+    """The first two rows are of the border alone, and the slice takes nothing else."""
+    pads = ((0, 0), (2, 0), (0, 0))
+    network = network_of(*BODY[1:], Pad(name="p", x="r", pads=pads, value=3),
+                         Slice(name="s", x="p", axis=1, start=0, stop=2))  # fmt: skip
+    spilled(tmp_path, network, 6)
+    assert icarus(tmp_path).startswith("passed: 6 samples")
+    top = tmp_path / "rtl" / "src" / "network.v"
+    assert top.read_text().count(".WAIT(1)") == 1
+    top.write_text(top.read_text().replace(".WAIT(1)", ".WAIT(0)"))
+    assert "a result too many came out" in icarus(tmp_path)
+
+
 def test_too_small_a_fifo_locks_up(tmp_path: Path) -> None:
     network = residual()
     design = circuit_of(network)
@@ -315,13 +329,6 @@ def test_a_streamed_network_is_built_and_synthesised(tmp_path: Path) -> None:
     assert report["synthesis"]["proven"]["value"] == 2
     assert report["synthesis"]["netlist_samples"]["value"] >= 10
     assert 30 < report["synthesis"]["lut"]["value"] < 300
-    assert main(["verify", str(out)]) == 0
-    expected = out / "rtl" / "tb_data" / "expected_y.dat"
-    head, *rows = expected.read_text().splitlines()
-    first, *rest = rows[5].split()
-    rows[5] = " ".join([str(int(first) ^ 1), *rest])
-    expected.write_text("\n".join([head, *rows]) + "\n")
-    assert main(["verify", str(out)]) == 1
 
 
 def test_the_digits_are_streamed(tmp_path: Path) -> None:

@@ -18,8 +18,17 @@ FRAMES = 3  # the order repeats itself from the second on
 Counts = NDArray[np.int64]
 
 
+def runs_ahead(stream: Stream, source_beats: int) -> bool:
+    """Whether the stream's first token holds nothing but border, and could come before the frame does."""
+    return bool(_reached(stream, source_beats)[0] == 0)
+
+
 def needed(stream: Stream, source_beats: int) -> Counts:
-    """How many tokens of its source each token of the stream needs, (beats,)."""
+    """How many tokens of its source each token of the stream needs or waits for, (beats,)."""
+    return np.maximum(_reached(stream, source_beats), 1)
+
+
+def _reached(stream: Stream, source_beats: int) -> Counts:
     needs: Counts = np.arange(1, source_beats + 1)
     for mover in stream.movers:
         match mover:
@@ -51,7 +60,7 @@ class _Run:
         self.beats, self.targets = beats, [number for number, _ in edges]
         self.sources = [stream.source for _, stream in edges]
         self.needs = [
-            [need + frame * beats[stream.source] for frame in range(FRAMES + 1)
+            [need + frame * beats[stream.source] for frame in range(FRAMES + 2)
              for need in needed(stream, beats[stream.source]).tolist()]
             for _, stream in edges
         ]  # fmt: skip

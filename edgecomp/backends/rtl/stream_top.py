@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from edgecomp.backends.rtl.circuit import Circuit, Ends
 from edgecomp.backends.rtl.stream_circuit import StreamCircuit
+from edgecomp.backends.rtl.stream_depth import runs_ahead
 from edgecomp.backends.rtl.stream_plan import Border, Import, Interval, Mover
-from edgecomp.backends.rtl.top import TOP, verilog_top, width_of
+from edgecomp.backends.rtl.top import TOP, core_width, verilog_top, width_of
+from edgecomp.ir import Network
 from edgecomp.ir.ranges import bits_of
 from edgecomp.resources import resource
 
@@ -45,6 +50,9 @@ def stream_sources(design: StreamCircuit, *, ready: bool) -> dict[str, str]:
 
     files, stages, number = {}, [], itertools.count()
     for place, circuit in enumerate(design.circuits):
+        if not (core_width(circuit, 0) and core_width(circuit, 1)):
+            files[f"segment{place}.v"] = constant_segment(circuit, place, design.plan.segments[place].network)
+            continue
         names = [f"logic{next(number)}" for _ in circuit.machine.logic]
         for name, logic in zip(names, circuit.machine.logic.values(), strict=True):
             files[f"{name}.v"] = comb_logic_gen(logic, name, print_latency=False, timescale=SCALE)
@@ -59,6 +67,22 @@ def stream_sources(design: StreamCircuit, *, ready: bool) -> dict[str, str]:
         "stream.v": resource("hls/rtl_stream.v").read_text(),
         f"{TOP}.v": stream_top(design, ready=ready),
     }
+
+
+def constant_segment(circuit: Circuit, place: int, network: Network) -> str:
+    """A segment whose tokens are all alike: no bit of what it reads matters."""
+    low = np.concatenate([np.full((1, math.prod(n.shape)), n.lo) for n in network.inputs], axis=1)
+    codes = circuit.predict(low)[0].tolist()
+    bits = [end.bits for end in circuit.outputs for _ in range(end.elements)]
+    fixed = ", ".join(f"{b}'d{code % (1 << b)}" for code, b in reversed(list(zip(codes, bits, strict=True))))
+    return "\n".join([
+        SCALE, "", f"module segment{place} (", "    input wire clk,", "    input wire rst,", "    input wire in_valid,",
+        f"    input wire [{width_of(circuit.inputs) - 1}:0] in_data,", "    output wire out_valid,",
+        f"    output wire [{width_of(circuit.outputs) - 1}:0] out_data", ");",
+        f"    reg [{circuit.cycles}:0] valid;",
+        f"    always @(posedge clk) valid <= rst ? {circuit.cycles + 1}'d0 : {{valid, in_valid}};",
+        f"    assign out_valid = valid[{circuit.cycles - 1}];", f"    assign out_data = {{{fixed}}};", "endmodule", "",
+    ])  # fmt: skip
 
 
 def pipeline(circuit: Circuit, name: str, stages: Sequence[str]) -> str:
@@ -212,6 +236,7 @@ def _edge(design: StreamCircuit, k: int, each: Import) -> list[str]:
     """A FIFO behind the source, then every mover."""
     low, ends = exported(design, each)
     source, buses = each.stream.source, _buses(design, k, each)
+    wait = runs_ahead(each.stream, design.plan.segments[source].beats)
     first = buses[0]
     lines = ["", f"    wire room{k};", *(line for bus in buses for line in _wires(bus))]
     lines += [
@@ -221,7 +246,7 @@ def _edge(design: StreamCircuit, k: int, each: Import) -> list[str]:
         f"        {_outgoing(first)});",
     ]  # fmt: skip
     for place, (mover, before, after) in enumerate(zip(each.stream.movers, buses, buses[1:], strict=False)):
-        lines += _mover(mover, before, after, f"{k}_{place}")
+        lines += _mover(mover, before, after, f"{k}_{place}", wait=wait)
     return lines
 
 
@@ -233,7 +258,7 @@ def _outgoing(bus: Bus) -> str:
     return f".out_valid({bus.name}_valid), .out_ready({bus.name}_ready), .out_data({bus.name}_data)"
 
 
-def _mover(mover: Mover, before: Bus, after: Bus, name: str) -> list[str]:
+def _mover(mover: Mover, before: Bus, after: Bus, name: str, *, wait: bool) -> list[str]:
     rows, cols = mover.grid
     ports = f".in_valid({before.name}_valid), .in_ready({before.name}_ready)"
     if isinstance(mover, Border):
@@ -243,7 +268,8 @@ def _mover(mover: Mover, before: Bus, after: Bus, name: str) -> list[str]:
         fill = ", ".join(f"{piece.bits}'d{value % (1 << piece.bits)}" for piece, value in
                          zip(reversed(after.pieces), reversed(mover.fills), strict=True))  # fmt: skip
         return [f"    stream_border #(.BITS({after.width}), .FILL({{{fill}}}), .ROWS({rows}), .COLS({cols}),",
-                f"        .TOP({top}), .BOTTOM({bottom}), .LEFT({left}), .RIGHT({right})) border{name} (.{EDGE},",
+                f"        .TOP({top}), .BOTTOM({bottom}), .LEFT({left}), .RIGHT({right}), .WAIT({int(wait)}))",
+                f"        border{name} (.{EDGE},",
                 f"        {ports}, .in_data({{{data}}}),", f"        {_outgoing(after)});"]  # fmt: skip
     parts = {"KERNEL": mover.kernel, "DILATION": mover.dilation, "STRIDE": mover.stride, "PLACES": mover.places}
     sizes = ", ".join(f".{head}_ROWS({r}), .{head}_COLS({c})" for head, (r, c) in parts.items())

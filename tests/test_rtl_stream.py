@@ -250,6 +250,19 @@ def test_bits_that_count_negative_are_multiplied(multiplier: int) -> None:
     np.testing.assert_array_equal(found, interp.outputs(network, codes)["y"])
 
 
+@pytest.mark.parametrize("samples", [1, 7, 63, 64, 65, 200])
+def test_a_table_without_a_zero_is_looked_up_in_any_number_of_samples(samples: int) -> None:
+    one = Ints([1])
+    network = Network(nodes=(
+        Input(name="x", shape=(3,), lo=1, hi=4),
+        Requant(name="r", x="x", multiplier=Ints([2]), addend=one, shift=1, lo=Ints([-2]), hi=Ints([3])),
+        Dense(name="d", x="r", weight=Ints([[1, -2, 3]]), bias=one), Output(name="y", x="d"),
+    ))  # fmt: skip
+    codes = codes_for(network, samples)
+    found = make_circuit(network, Form(), cutoff=4).predict(codes["x"])
+    np.testing.assert_array_equal(found, interp.outputs(network, codes)["y"])
+
+
 def refusals() -> Sequence[tuple[Network, str, str]]:
     other = Input(name="z", shape=(2, 5, 7), lo=0, hi=3)
     gate = SumPool(name="all", x="x", kernel=(5, 7), stride=(1, 1), pads=((0, 0), (0, 0)))

@@ -117,14 +117,14 @@ def test_random_networks_are_exact_place_by_place(seed: int) -> None:
 
 
 def test_branches_of_all_kinds_are_exact_in_both_simulators(tmp_path: Path) -> None:
-    spilled(tmp_path, random_stream(3, (2, 5, 7), branches=4), 40)
+    spilled(tmp_path, random_stream(3, (2, 5, 7), branches=2), 20)
     said = verify_script(tmp_path, "rtl")
     assert "interval" in said
     assert said.count("passed") == 2
 
 
 def test_axis_with_stalls_is_exact_in_both_simulators(tmp_path: Path) -> None:
-    spilled(tmp_path, random_stream(1, (2, 13), branches=3), 40, Interface.AXIS)
+    spilled(tmp_path, random_stream(1, (2, 13), branches=2), 20, Interface.AXIS)
     assert verify_script(tmp_path, "rtl").count("passed") == 2
 
 

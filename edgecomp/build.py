@@ -15,7 +15,7 @@ import onnx
 from numpy.typing import NDArray
 
 from edgecomp import golden, interp, oracle, vectors
-from edgecomp.bundle import Bundle, check_output, read_manifest
+from edgecomp.bundle import Bundle, check_output, digests, read_manifest
 from edgecomp.check import Agreement, against_source, showing
 from edgecomp.contract import contract, quantise_input, real_output
 from edgecomp.data import Data, check_targets, decide_task, load_data
@@ -29,6 +29,7 @@ from edgecomp.passes import decides, with_argmax, with_logits
 from edgecomp.project import Task, find_project, nearest, parse_task
 from edgecomp.report import Report, render, to_json
 from edgecomp.report.fill import Findings, fill
+from edgecomp.report.html import Entry, render_html
 from edgecomp.simulate import locate_hls, verify_hls, verify_script
 from edgecomp.vectors import Vectors
 
@@ -161,11 +162,11 @@ def build(request: BuildRequest, progress: Progress) -> BuildResult:
     parts = (
         built.files, Bundle(files=golden.files(made.inputs, expected, labels)),
         model_files(model.network, exported, task, len(labels)),
-        Bundle(files={"report.json": to_json(report).encode(), "report.txt": render(report).encode()}),
     )  # fmt: skip
     hashes = {"model": _sha(project.model), "data": _sha(path), "options": _options(settings)}
     with clock.stage("writing the bundle"):
-        folder = reduce(Bundle.merge, parts).write(out, hashes=hashes)
+        whole = reduce(Bundle.merge, parts)
+        folder = whole.merge(report_files(report, out.name, whole, hashes)).write(out, hashes=hashes)
     return BuildResult(folder=folder, report=report)
 
 
@@ -253,6 +254,13 @@ def model_files(network: Network, exported: onnx.ModelProto, task: Task, n_label
             "io_contract.json": (json.dumps(ends, indent=1) + "\n").encode(),
         }
     )
+
+
+def report_files(report: Report, name: str, rest: Bundle, hashes: Mapping[str, str]) -> Bundle:
+    """The report in its three forms; the page lists the hashes of `rest`, the bundle's other files, as well."""
+    page = render_html([Entry(name=name, report=report, inputs=hashes, files=digests(rest))])
+    texts = {"report.json": to_json(report), "report.txt": render(report), "report.html": page}
+    return Bundle(files={name: text.encode() for name, text in texts.items()})
 
 
 def _sha(path: Path | None) -> str:

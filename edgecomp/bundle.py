@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from edgecomp import __version__
 from edgecomp.errors import DiskError, Problem, UsageError
@@ -95,20 +96,55 @@ def _refused(folder: Path, error: OSError) -> DiskError:
 
 def manifest(bundle: Bundle, hashes: Mapping[str, str]) -> bytes:
     """manifest.json: the sha256 of every file but the reports, beside the hashes of what went in."""
-    files = {name: hashlib.sha256(data).hexdigest() for name, data in bundle.files.items() if name not in REPORTS}
-    content = {"edgecomp": __version__, "inputs": dict(hashes), "files": files}
+    content = {"edgecomp": __version__, "inputs": dict(hashes), "files": digests(bundle)}
     return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()
+
+
+def digests(bundle: Bundle) -> dict[str, str]:
+    """The sha256 of every file but the reports, by name."""
+    return {
+        name: hashlib.sha256(data).hexdigest() for name, data in sorted(bundle.files.items()) if name not in REPORTS
+    }
 
 
 def read_manifest(folder: Path) -> Mapping[str, str] | None:
     """The `files` of a bundle's manifest, or None where the folder is no bundle of edgecomp."""
+    content = _manifest_of(folder)
+    return None if content is None else _texts(content["files"])
+
+
+def read_inputs(folder: Path) -> Mapping[str, str]:
+    """The sha256 of what went into a bundle (model, data, options) as its manifest says; empty where it does not."""
+    content = _manifest_of(folder) or {}
+    return _texts(content["inputs"]) if isinstance(content.get("inputs"), dict) else {}
+
+
+def _manifest_of(folder: Path) -> dict[str, Any] | None:
     try:
         content = json.loads((folder / MANIFEST).read_bytes())
     except (OSError, ValueError):
         return None
-    if not isinstance(content, dict) or "edgecomp" not in content or not isinstance(content.get("files"), dict):
-        return None
-    return {str(name): str(digest) for name, digest in content["files"].items()}
+    sound = isinstance(content, dict) and "edgecomp" in content and isinstance(content.get("files"), dict)
+    return content if sound else None
+
+
+def _texts(named: Mapping[str, object]) -> dict[str, str]:
+    return {str(name): str(digest) for name, digest in named.items()}
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write one file beside bundles, all of it or nothing; UsageError where a folder has its name."""
+    if path.is_dir():
+        raise UsageError("is a folder, not a file to write", where=str(path), hint="give a file's name")
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        fresh.write_bytes(content)
+        fresh.replace(path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise DiskError(f"cannot write the file: {reason}", where=str(path), hint="give another one") from error
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def check_output(out: Path) -> None:

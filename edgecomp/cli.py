@@ -26,6 +26,7 @@ from edgecomp.errors import (
     Problem,
     ToolError,
     UsageError,
+    printable,
     raise_all,
 )
 
@@ -59,30 +60,25 @@ class _Talk:
             return
         filled = BAR * done // total
         with suppress(OSError):
-            bar = f"\r[{'#' * filled}{'.' * (BAR - filled)}] {done} of {total} {_printable(said)}\x1b[K"
+            bar = f"\r[{'#' * filled}{'.' * (BAR - filled)}] {done} of {total} {printable(said)}\x1b[K"
             click.echo(bar, err=True, nl=done == total)
 
 
 def say(text: str) -> None:
     """Talk goes to stderr; whoever has closed it misses the talk, and the work goes on."""
     with suppress(OSError):
-        click.echo(_printable(text), err=True)
+        click.echo(printable(text), err=True)
 
 
 def deliver(text: str) -> None:
     """Data goes to stdout. A reader that has gone is no failure; a full disk is."""
     try:
-        click.echo(_printable(text).rstrip("\n"))
+        click.echo(printable(text).rstrip("\n"))
         sys.stdout.flush()
     except BrokenPipeError:
         sys.stdout = open("/dev/null", "w")  # noqa: SIM115  lives until the interpreter flushes stdout at its end
     except OSError as error:
         raise DiskError(f"cannot write to standard output: {error.strerror}") from error
-
-
-def _printable(text: str) -> str:
-    """`text` with control characters, which names in a model file may hold, shown as escapes."""
-    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
 
 def common(command: F) -> F:
@@ -199,6 +195,65 @@ def train(tables: tuple[Path, ...], hidden: str, out: Path | None, missing: str,
 
 
 @cli.command()
+@click.argument("model", metavar="MODEL")
+@click.option("--data", type=FOLDER, required=True, metavar="FILE", help="An .npz file with inputs x and targets y.")
+@click.option("--state", type=FOLDER, metavar="FILE", help="The state dict of a package.module:factory.")
+@click.option("--test", type=FOLDER, metavar="FILE", help="Rows to test on  [default: a share of the data]")
+@click.option("--test-share", type=float, default=0.3, show_default=True, help="Share of the rows kept for the test.")
+@click.option("--out", type=FOLDER, metavar="DIR", help="The folder to build  [default: build/MODEL-PRESET]")
+@click.option("--target", default="fpga", show_default=True, metavar="NAME", help="What the folder is built for.")
+@click.option("--task", type=click.Choice(["classes", "regression"]), help="[default: by the type of y]")
+@click.option("--preset", type=click.Choice(["int8", "int6", "int4", "binary", "pow2"]), default="int8",
+              show_default=True, help="The form and widths of weights and codes.")  # fmt: skip
+@click.option("--bits", multiple=True, metavar="LAYER=W[:C]", help="Bits of one layer's weights and codes; repeat.")
+@click.option("--weight-bits", type=int, help="Bits of weights  [default: the preset's]")
+@click.option("--code-bits", type=int, help="Bits of activations  [default: the preset's]")
+@click.option("--input-bits", type=int, help="Bits of inputs  [default: the preset's]")
+@click.option("--granularity", type=click.Choice(["channel", "tensor"]), help="Scales of weights  [default: channel]")
+@click.option("--rounding", type=click.Choice(["round", "floor"]), help="Of activations  [default: round]")
+@click.option("--scales", type=click.Choice(["float", "power_of_two"]), help="[default: float; powers with floor]")
+@click.option("--equalisation", type=click.Choice(["cross_layer", "activation", "none"]), help="[default: cross_layer]")
+@click.option("--bias-correction/--no-bias-correction", default=True, show_default=True, help="After calibration.")
+@click.option("--sparsity", type=float, default=0.0, show_default=True, help="Share of each layer's weights left out.")
+@click.option("--epochs", type=click.IntRange(0, 100_000), default=20, show_default=True,
+              help="Of tuning; 0 calibrates only.")  # fmt: skip
+@click.option("--rate", type=float, help="Learning rate of tuning  [default: 0.002, with binary 0.02]")
+@click.option("--seed", type=click.IntRange(0, 1 << 31), default=0, show_default=True, help="What is drawn from it.")
+@click.option("--json", "as_json", is_flag=True, help="Print the stages and layers as JSON.")
+@common
+def quantize(as_json: bool, preset: str, bits: tuple[str, ...], task: str | None, **rest: Any) -> None:
+    """Quantise a trained float model; the last line printed is a folder that `build` takes.
+
+    MODEL is a float ONNX file, or package.module:factory with --state. Tuning that was interrupted goes on from its
+    checkpoint when the same command is given again.
+    """
+    from edgecomp.project import Task
+    from edgecomp.quantize import options
+    from edgecomp.quantize.run import QuantizeRequest, summary
+    from edgecomp.quantize.run import quantize as run
+    from edgecomp.report import table
+
+    kinds = {"granularity": options.Granularity, "rounding": options.Rounding, "scales": options.Scales,
+             "equalisation": options.Equalisation}  # fmt: skip
+    chosen: dict[str, Any] = {name: None if rest[name] is None else kind(rest[name]) for name, kind in kinds.items()}
+    numbers = {name: rest[name] for name in ("weight_bits", "code_bits", "input_bits", "bias_correction", "sparsity")}
+    asked = options.Asked(preset=options.Preset(preset), layers=options.parse_bits(bits), **numbers, **chosen)
+    others = {name: value for name, value in rest.items() if name not in chosen and name not in numbers}
+    done = run(QuantizeRequest(asked=asked, task=None if task is None else Task(task), **others), _Talk())
+    if as_json:
+        deliver(json.dumps({"folder": str(done.folder), **summary(done)}, indent=1))
+        return
+    measure = "accuracy" if done.task is Task.CLASSES else "root mean squared error"
+    rows = [["", measure, "classes unlike the float's"]]
+    rows += [[s.name, f"{s.value:.4f}", "" if s.flips is None else f"{s.flips} of {done.rows}"] for s in done.stages]
+    if not rest["epochs"]:
+        rows.append(["tuned", "", "not asked for (--epochs 0)"])
+    layers = [["layer", "weight bits", "weights", "zero"],
+              *([x.name, str(x.bits), str(x.weights), f"{x.zeros:.0%}"] for x in done.layers)]  # fmt: skip
+    deliver(f"{table(rows)}\n\n{table(layers)}\n\n{done.folder}")
+
+
+@cli.command()
 @click.argument("model", type=FOLDER, metavar="MODEL or FOLDER")
 @click.option("--target", default="printed", show_default=True, metavar="NAME", help="What to build for.")
 @click.option("--budget-accuracy", "budgets", default="0.01,0.05", show_default=True, metavar="LOSS[,LOSS...]",
@@ -269,13 +324,27 @@ def verify(folder: Path, locate: bool) -> None:
 @cli.command()
 @click.argument("folders", nargs=-1, required=True, type=FOLDER, metavar="DIR...")
 @click.option("--json", "as_json", is_flag=True, help="Print the reports as JSON, by folder.")
+@click.option("--html", "as_html", is_flag=True, help="Print one self-contained page that compares them.")
+@click.option("--out", type=FOLDER, metavar="FILE", help="With --html, write the page here instead.")
 @common
-def report(folders: tuple[Path, ...], as_json: bool) -> None:
+def report(folders: tuple[Path, ...], as_json: bool, as_html: bool, out: Path | None) -> None:
     """Show the report of one bundle, or of several side by side."""
     from edgecomp.report import plain, read_report, render, side_by_side
 
+    if as_json and as_html:
+        raise UsageError("gives one form at a time", where="--json and --html", hint="leave one of them out")
+    if out is not None and not as_html:
+        raise UsageError("is for a page only", where="--out", hint="add --html, or send the output to a file")
     reports = {str(folder): read_report(folder) for folder in folders}
-    if as_json:
+    if as_html:
+        from edgecomp.bundle import write_file
+        from edgecomp.report.html import page_of
+
+        page = page_of(reports)
+        if out is not None:
+            write_file(out, page.encode())
+        deliver(page if out is None else str(out))
+    elif as_json:
         deliver(json.dumps({name: plain(found) for name, found in reports.items()}, indent=1))
     elif len(reports) == 1:
         deliver(render(next(iter(reports.values()))))

@@ -92,6 +92,23 @@ def load_data(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Data:
         raise DataError(f"is no sound .npz file: {error}", where=where, hint=hint) from error
 
 
+def sample_shape(path: Path) -> tuple[int, ...]:
+    """The shape of one sample of `x`, read from its header; DataError where the file has none."""
+    where, hint = str(path), "write it with numpy.savez(FILE, x=..., y=...)"
+    try:
+        with zipfile.ZipFile(path) as file:
+            shape = _header(file, file.getinfo("x.npy")).shape
+    except KeyError:
+        raise DataError("lacks the array x", where=where, hint=hint) from None
+    except FileNotFoundError:
+        raise DataError("there is no such data file", where=where, hint="check the path") from None
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror or error}", where=where) from error
+    except _BROKEN as error:
+        raise DataError(f"is no sound .npz file: {error}", where=where, hint=hint) from error
+    return shape[1:]
+
+
 def _read(file: zipfile.ZipFile, shapes: Mapping[str, tuple[int, ...]], where: str) -> Data:
     members = {info.filename.removesuffix(".npy"): info for info in file.infolist()}
     names = _names(members.keys(), shapes, where)

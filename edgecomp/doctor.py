@@ -70,8 +70,44 @@ TOOLS = (
     ),
     Tool(
         name="gcc",
-        used_for="build --target mcu",
+        used_for="build --target host, and avr's simulator",
         how_to_get="apt-get install gcc",
+        required=False,
+    ),
+    Tool(
+        name="arm-none-eabi-gcc",
+        used_for="build --target cortex_m0, cortex_m3, cortex_m4",
+        how_to_get="apt-get install gcc-arm-none-eabi libnewlib-arm-none-eabi",
+        required=False,
+    ),
+    Tool(
+        name="qemu-system-arm",
+        used_for="build --target cortex_m0, cortex_m3, cortex_m4",
+        how_to_get="apt-get install qemu-system-arm",
+        required=False,
+    ),
+    Tool(
+        name="riscv64-unknown-elf-gcc",
+        used_for="build --target rv32imc",
+        how_to_get="apt-get install gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf",
+        required=False,
+    ),
+    Tool(
+        name="qemu-system-riscv32",
+        used_for="build --target rv32imc",
+        how_to_get="apt-get install qemu-system-misc",
+        required=False,
+    ),
+    Tool(
+        name="avr-gcc",
+        used_for="build --target avr",
+        how_to_get="apt-get install gcc-avr avr-libc libsimavr-dev libelf-dev",
+        required=False,
+    ),
+    Tool(
+        name="chromium",
+        used_for="the tests of report.html",
+        how_to_get="apt-get install chromium",
         required=False,
     ),
     Tool(

@@ -84,3 +84,8 @@ def raise_all(kind: type[EdgecompError], problems: Sequence[Problem]) -> None:
     """Raise `kind` carrying every problem, or return when there is none."""
     if problems:
         raise kind("", problems=problems)
+
+
+def printable(text: str) -> str:
+    """`text` with control characters, which names in a model file may hold, shown as escapes."""
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from edgecomp.ir.ranges import bits_of
 from edgecomp.report import (
     Accuracy,
     Agreement,
+    Confusion,
     Figure,
     Latency,
     Layer,
     ModelFacts,
     NearTie,
+    NetworkNode,
     Report,
     Requantiser,
     Resource,
@@ -28,6 +31,13 @@ def estimate(value: float, unit: str) -> Figure:
 
 def count(value: int, unit: str = "codes") -> Figure:
     return measured(value, unit, "counted")
+
+
+def node(name: str, kind: str, reads: tuple[str, ...], least: int, greatest: int, work: int = 0) -> NetworkNode:
+    bits = bits_of(least, greatest)
+    return NetworkNode(name=name, kind=kind, reads=reads, shape="16", bits=count(bits, "bits"), least=count(least),
+                       greatest=count(greatest), weights=count(work, "weights"),
+                       operations=count(work, "multiply-accumulates"))  # fmt: skip
 
 
 def small_report(*, fits: bool = True, cycles: int = 9) -> Report:
@@ -55,4 +65,8 @@ def small_report(*, fits: bool = True, cycles: int = 9) -> Report:
         stages=(Stage(name="reading", time=measured(0.25, "s", "wall clock")),),
         tools=(ToolVersion(name="g++", version="12.2.0"),),
         notes=("softmax replaced by integer logits",),
+        network=(node("x", "Input", (), 0, 255), node("fc1", "Dense", ("x",), -900, 700, work=80),
+                 node("r1", "Requant", ("fc1",), 0, 15), node("y", "Output", ("r1",), 0, 15)),
+        confusion=Confusion(stage="integer", unit="samples", source=Source.MEASURED, method="8 labelled samples",
+                            counts=((4, 1), (0, 3))),
     )  # fmt: skip

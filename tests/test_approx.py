@@ -325,6 +325,9 @@ def test_explore_writes_the_front_and_bundles(explored: Path) -> None:
     assert list(stages) == ["integer", "approximated"]
     assert stages["integer"]["metrics"]["accuracy"]["value"] == pytest.approx(0.94152, abs=1e-4)
     assert stages["approximated"]["flips"]["value"] > 0
+    counts = np.array(report["confusion"]["counts"])
+    assert report["confusion"]["stage"] == "approximated"
+    assert counts.trace() / counts.sum() == stages["approximated"]["metrics"]["accuracy"]["value"]
     assert "the same circuit with its logits brought out" in {row["name"] for row in report["stages"]}
     assert "this network approximates another" in report["notes"][0]
     assert f"{chosen['accuracy']:.4f}; {summary['exact']['accuracy']:.4f} is the exact" in report["notes"][1]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edgecomp.bundle import Bundle, audit, check_output, read_manifest
+from edgecomp.bundle import Bundle, audit, check_output, read_inputs, read_manifest
 from edgecomp.errors import DiskError, Exit, UsageError
 
 FILES = Bundle(files={"hls/run.sh": b"#!/bin/sh\n", "model/network.txt": b"net\n", "report.json": b"{}"})
@@ -173,3 +173,11 @@ def test_spilling_into_a_folder_that_is_not_there_names_it(tmp_path: Path) -> No
     with pytest.raises(DiskError) as caught:
         FILES.spill(tmp_path / "file")
     assert re.fullmatch(r"\S+file: cannot write the bundle: Not a directory\n  hint: .+", str(caught.value))
+
+
+def test_what_went_in_is_read_back_and_nothing_where_there_is_none(tmp_path: Path) -> None:
+    FILES.write(tmp_path / "out", hashes={"model": "ab", "data": ""})
+    assert read_inputs(tmp_path / "out") == {"model": "ab", "data": ""}
+    assert read_inputs(tmp_path) == {}
+    (tmp_path / "manifest.json").write_text('{"edgecomp": "0", "files": {}, "inputs": []}')
+    assert read_inputs(tmp_path) == {}

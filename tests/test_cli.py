@@ -155,7 +155,7 @@ def test_debug_shows_the_traceback(flow: Flow, capsys: pytest.CaptureFixture[str
     ("arguments", "text"),
     [
         (["biuld"], r"Error: No such command 'biuld'\. Did you mean 'build'\?"),
-        (["quantize"], "there are: build, check, doctor, explore, report, targets, train, verify"),
+        (["compress"], "there are: build, check, doctor, explore, quantize, report, targets, train, verify"),
         (["build", "--taget", "x"], r"Error: No such option '--taget'\. \(Did you mean one of: .*'--target'\?\)"),
         (["build", "a", "b"], r"Error: Got unexpected extra argument \(b\)"),
         (["check", "m"], r"Error: Missing option '--target'\."),
@@ -211,6 +211,39 @@ def test_reports(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert cli.main(["report", str(tmp_path)]) == Exit.USAGE
 
 
+def test_a_report_as_a_page(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    folder, file = tmp_path / "a", tmp_path / "page.html"
+    Bundle(files={"report.json": to_json(small_report()).encode()}).write(folder, hashes={"model": "ab12"})
+    assert cli.main(["report", str(folder), "--html"]) == Exit.DONE
+    said = capsys.readouterr().out
+    assert said.startswith("<!DOCTYPE html>")
+    assert "ab12" in said
+    assert cli.main(["report", str(folder), "--html", "--out", str(file)]) == Exit.DONE
+    assert capsys.readouterr().out == f"{file}\n"
+    assert file.read_text() == said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "page.html"]
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "fault"),
+    [
+        (("--html", "--json"), Exit.USAGE, "--json and --html: gives one form at a time\n  hint: leave one .+"),
+        (("--out", "x.html"), Exit.USAGE, "--out: is for a page only\n  hint: add --html, or .+"),
+        (("--html", "--out", "."), Exit.USAGE, r"\.: is a folder, not a file to write\n  hint: give a file's name"),
+        (("--html", "--out", "no/x.html"), Exit.DISK, r"no/x\.html: cannot write the file: No such file or .+\n.+"),
+    ],
+)
+def test_a_page_that_cannot_be_written(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...], code: Exit, fault: str,
+) -> None:  # fmt: skip
+    Bundle(files={"report.json": to_json(small_report()).encode()}).write(tmp_path / "a", hashes={})
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["report", "a", *options]) == code
+    assert re.fullmatch(f"error: {fault}\n", capsys.readouterr().err)
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
 def test_targets(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["targets"]) == Exit.DONE
     said = capsys.readouterr().out
@@ -218,8 +251,9 @@ def test_targets(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.search(r"^egfet +default of printed +200 +1, 0\.8, 0\.6 ", said, re.M)
     assert cli.main(["targets", "--json"]) == Exit.DONE
     found = json.loads(capsys.readouterr().out)
-    assert sorted(found) == ["ecp5_25k", "ecp5_85k", "egfet", "host", "ice40hx8k", "ice40up5k", "xc7a35t", "xc7z020",
-                             "xcu250", "xcvu13p", "xczu7ev"]  # fmt: skip
+    assert sorted(found) == ["avr", "cortex_m0", "cortex_m3", "cortex_m4", "ecp5_25k", "ecp5_85k", "egfet", "host",
+                             "ice40hx8k", "ice40up5k", "rv32imc", "xc7a35t", "xc7z020", "xcu250", "xcvu13p",
+                             "xczu7ev"]  # fmt: skip
     assert found["xc7z020"]["lut"] == 53200
     assert found["host"]["compiler"] == "gcc"
 

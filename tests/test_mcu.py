@@ -130,12 +130,17 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_bundle_of_c_is_whole(bundle: Path) -> None:
     names = json.loads((bundle / "manifest.json").read_text())["files"]
-    assert {"mcu/network.c", "mcu/network.h", "mcu/testbench.c", "mcu/run.sh"} <= names.keys()
+    assert {"mcu/network.c", "mcu/network.h", "mcu/test/testbench.c", "mcu/run.sh", "mcu/Makefile"} <= names.keys()
     report = json.loads((bundle / "report.json").read_text())
     assert report["verdict"]["exact"]
-    assert "interpreter and the compiled C" in {row["execution"] for row in report["golden"]}
+    assert "interpreter and the C on cortex_m0" in {row["execution"] for row in report["golden"]}
     assert report["totals"]["constant_bytes"]["value"] == 2 * 4 + 2 + 3 * 2 + 3
     assert report["totals"]["buffer_bytes"]["value"] == 2 + 3
+    used = {row["name"]: row["used"]["value"] for row in report["resources"]}
+    assert 0 < used["flash"] < 2000
+    assert 0 < used["RAM"] < 200
+    assert report["totals"]["instructions_mean"]["source"] == "measured"
+    assert report["totals"]["time"]["source"] == "estimate"
     assert "uint8_t network_classify(const uint8_t x[4]);" in (bundle / "mcu" / "network.h").read_text()
     assert main(["verify", str(bundle)]) == 0
 
@@ -172,9 +177,13 @@ def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     command = ["build", str(tmp_path / "net.onnx"), "--target", "mcu", "--out", str(tmp_path / "out")]
     assert main([*command, "--synth"]) == 2
     assert "there is nothing to synthesise in C" in capsys.readouterr().err
-    monkeypatch.setenv("EDGECOMP_GCC", "no-such-gcc")
+    monkeypatch.setenv("EDGECOMP_ARM_NONE_EABI_GCC", "no-such-gcc")
     assert main(command) == 4
     assert "'no-such-gcc' is no program" in capsys.readouterr().err
+    monkeypatch.delenv("EDGECOMP_ARM_NONE_EABI_GCC")
+    monkeypatch.setenv("PATH", "")
+    assert main(command) == 4
+    assert "apt-get install gcc-arm-none-eabi libnewlib-arm-none-eabi" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
     with pytest.raises(UsageError, match="there is no setting named speed"):
         McuBackend().parse({"speed": "1"})
@@ -195,4 +204,6 @@ def test_names_and_types() -> None:
     ]  # fmt: skip
     assert [local(0, 32767), local(0, 32768), local(0, 1 << 31)] == ["int_fast16_t", "int_fast32_t", "int64_t"]
     assert literal(-40000) == "(-INT32_C(40000))"
-    assert [machine.name for machine in machines()] == ["host"]
+    assert [machine.name for machine in machines()] == [
+        "avr", "cortex_m0", "cortex_m3", "cortex_m4", "host", "rv32imc",
+    ]  # fmt: skip

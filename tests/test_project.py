@@ -166,7 +166,7 @@ def test_targets_and_their_family() -> None:
         "xcvu13p",
         "xczu7ev",
     )
-    assert families() == {"fpga": "xcvu13p", "mcu": "host", "printed": "egfet"}
+    assert families() == {"fpga": "xcvu13p", "mcu": "cortex_m0", "printed": "egfet"}
     assert family_of("printed") == family_of("egfet") == ("printed", "egfet")
     assert family_of("fpga") == ("fpga", "xcvu13p")
     assert load_target("fpga") == load_target("xcvu13p")

@@ -33,9 +33,10 @@ def test_json_reads_back_equal(tmp_path: Path) -> None:
     assert read_report(tmp_path) == small_report()
 
 
-def test_only_the_places_of_near_ties_are_bare_numbers() -> None:
+def test_only_places_of_near_ties_and_counts_under_a_shared_unit_are_bare_numbers() -> None:
     bare = set(bare_numbers(json.loads(to_json(small_report()))))
-    assert all(re.fullmatch(r"report\.near_ties\[\d+\]\.(sample|index\[\d\])", path) for path in bare)
+    allowed = r"report\.(near_ties\[\d+\]\.(sample|index\[\d\])|confusion\.counts(\[\d\]){2})"
+    assert all(re.fullmatch(allowed, path) for path in bare)
 
 
 def test_text_holds_every_section_and_figure() -> None:
@@ -117,6 +118,12 @@ def test_a_folder_without_a_report_is_a_usage_error(tmp_path: Path) -> None:
         (("notes",), "text", "report.notes is str, not list"),
         (("accuracy", 0, "flips"), 3, "report.accuracy[0].flips is int, not dict"),
         (("latency", "cycles", "value"), None, "report.latency.cycles.value is NoneType, not int"),
+        (
+            ("latency", "cycles", "unit"),
+            "",
+            "report.latency.cycles: a figure needs a unit: Figure(value=9, unit='', "
+            "source=<Source.ESTIMATE: 'estimate'>, method='a model')",
+        ),
     ],
 )
 def test_a_report_of_another_form_is_a_usage_error(
@@ -147,6 +154,14 @@ def test_a_missing_field_and_broken_json_are_usage_errors(tmp_path: Path) -> Non
     (tmp_path / "report.json").write_text("{")
     with pytest.raises(UsageError, match="is no report of this edgecomp"):
         read_report(tmp_path)
+
+
+def test_a_report_without_a_field_that_has_a_default_still_reads(tmp_path: Path) -> None:
+    content = plain(small_report())
+    del content["notes"], content["verdict"]["reasons"]
+    (tmp_path / "report.json").write_text(json.dumps(content))
+    found = read_report(tmp_path)
+    assert (found.notes, found.verdict.reasons) == ((), ())
 
 
 def test_measured_says_so() -> None:

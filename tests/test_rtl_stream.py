@@ -269,7 +269,8 @@ def refusals() -> Sequence[tuple[Network, str, str]]:
     swap = Transpose(name="t", x="x", perm=(0, 2, 1))
     return (
         (network_of(swap), "t", "it cannot be streamed: it puts places into another order than they come in"),
-        (network_of(gate, Mul(name="m", a="x", b="all")), "m", "it cannot be streamed: a value is broadcast along places"),
+        (network_of(gate, Mul(name="m", a="x", b="all")), "m",
+         "it cannot be streamed: a value is broadcast along places"),
         (network_of(Concat(name="k", xs=("x", "x"), axis=1)), "k",
          "it cannot be streamed: it works along axis 1, whose places come one after the other"),
         (network_of(Pad(name="p", x="x", pads=((1, 0), (0, 1), (0, 0)))), "p",

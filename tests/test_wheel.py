@@ -35,7 +35,9 @@ def test_every_module_and_data_file_is_in_the_wheel_and_nothing_else(wheel: Path
     code = {str(path.relative_to(TOP)) for path in (TOP / "edgecomp").rglob("*.py")}
     data = [path for folder in ("targets", "hls") for path in resource(folder).rglob("*") if path.is_file()]
     shipped = {f"edgecomp/_data/{path.relative_to(TOP)}" for path in data}
-    assert names == code | shipped
+    page = {str(path.relative_to(TOP)) for path in (TOP / "edgecomp/report/page").iterdir()}
+    assert names == code | shipped | page
+    assert {Path(name).suffix for name in page} == {".html", ".css"}
     assert len(shipped) > 5
 
 
@@ -43,9 +45,10 @@ def test_the_installed_package_reads_its_own_data(wheel: Path, tmp_path: Path) -
     zipfile.ZipFile(wheel).extractall(tmp_path)
     code = (
         "from edgecomp.project import load_target; from edgecomp.resources import resource; "
-        "print(load_target('fpga').name, resource('hls').is_dir(), resource('targets'))"
+        "from edgecomp.report.html import TEMPLATES; "
+        "print(load_target('fpga').name, resource('hls').is_dir(), resource('targets'), TEMPLATES.is_dir())"
     )
     # -I keeps the checkout off the path; the wheel's folder goes in front of an installed edgecomp.
     command = [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {code}"]
     output = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
-    assert output == f"xcvu13p True {tmp_path}/edgecomp/_data/targets\n"
+    assert output == f"xcvu13p True {tmp_path}/edgecomp/_data/targets True\n"

@@ -84,8 +84,10 @@ class RtlFlow:
             programs=SIMULATORS[self.options.language], layers=(), resources=resources, synthesis=synthesis,
             latency=Latency(cycles=measured(cycles, "cycles", f"{_counted(self.options)} in {simulator}"),
                             time=measured(round(cycles * period, 6), "ns", "counted cycles times the clock aimed at"),
-                            initiation_interval=measured(interval, "cycles", f"samples fed back to back in {simulator}")),
-            totals={**{name: estimate.total[name] for name in TOTALS if name in estimate.total}, **tried, **_foretold(self, job.network, cycles)},
+                            initiation_interval=measured(interval, "cycles",
+                                                         f"samples fed back to back in {simulator}")),
+            totals={**{name: estimate.total[name] for name in TOTALS if name in estimate.total}, **tried,
+                    **_foretold(self, job.network, cycles)},
             reasons=_reasons(resources, synthesis.get("fmax_mhz"), estimate.total["stage_delay"], period),
         )  # fmt: skip
 
@@ -116,9 +118,7 @@ def _files(flow: RtlFlow, network: Network, vectors: Vectors) -> tuple[Bundle, E
     return files, estimate, tried, harness_for(circuit.inputs, circuit.outputs, flow.options)
 
 
-def _stream_files(
-    flow: RtlFlow, network: Network, vectors: Vectors
-) -> tuple[Bundle, Estimate, dict[str, Figure], str]:
+def _stream_files(flow: RtlFlow, network: Network, vectors: Vectors) -> tuple[Bundle, Estimate, dict[str, Figure], str]:
     """As `_files`, with io=stream: every circuit of one place has been held against the interpreter by itself."""
     from edgecomp.backends.rtl.emit import vector_files
     from edgecomp.backends.rtl.place import harness_for

@@ -14,15 +14,18 @@ if TYPE_CHECKING:
     import torch
 
 
-def power_of_two_weight(fraction: int) -> type[Any]:
+def power_of_two_weight(fraction: int, full: torch.Tensor | None = None) -> type[Any]:
     """An injector for `weight_quant`: sign and exponent, 2^-fraction to 1, or zero; larger weights become 1.
 
-    Exported, a weight is a signed fixed-point number of fraction + 2 bits with the scale 2^-fraction.
+    Exported, a weight is a signed fixed-point number of fraction + 2 bits with the scale 2^-fraction. `full`, powers of
+    two that broadcast over the weight, stands in the place of 1.
     """
     import torch
     from brevitas.inject import ExtendedInjector
     from brevitas.proxy import WeightQuantProxyFromInjector
     from torch import nn
+
+    one = torch.tensor(1.0) if full is None else full
 
     class PowerOfTwoQuant(nn.Module):
         """x -> (quantised x, scale, zero point, bit width), as Brevitas wants it."""
@@ -33,12 +36,13 @@ def power_of_two_weight(fraction: int) -> type[Any]:
 
         def __init__(self) -> None:
             super().__init__()
-            self.register_buffer("scale", torch.tensor(2.0**-fraction), persistent=False)
+            self.register_buffer("scale", one * 2.0**-fraction, persistent=False)
             self.register_buffer("zero", torch.tensor(0.0), persistent=False)
             self.register_buffer("bits", torch.tensor(float(fraction + 2)), persistent=False)
 
         def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-            return power_of_two(x.clamp(-1, 1), fraction), self.scale, self.zero, self.bits
+            top = self.scale * 2.0**fraction
+            return power_of_two((x / top).clamp(-1, 1), fraction) * top, self.scale, self.zero, self.bits
 
     class PowerOfTwoWeight(ExtendedInjector):  # type: ignore[misc]
         proxy_class = WeightQuantProxyFromInjector

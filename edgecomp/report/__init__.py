@@ -5,10 +5,12 @@ from edgecomp.report.figures import Figure, Source
 from edgecomp.report.model import (
     Accuracy,
     Agreement,
+    Confusion,
     Latency,
     Layer,
     ModelFacts,
     NearTie,
+    NetworkNode,
     Report,
     Requantiser,
     Resource,
@@ -21,7 +23,7 @@ from edgecomp.report.model import (
 from edgecomp.report.text import render, side_by_side, table
 
 __all__ = [
-    "Accuracy", "Agreement", "Figure", "Latency", "Layer", "ModelFacts", "NearTie", "Report", "Requantiser",
-    "Resource", "Source", "Stage", "TargetFacts", "ToolVersion", "Verdict", "measured", "plain", "read_report",
-    "render", "side_by_side", "table", "to_json",
+    "Accuracy", "Agreement", "Confusion", "Figure", "Latency", "Layer", "ModelFacts", "NearTie", "NetworkNode",
+    "Report", "Requantiser", "Resource", "Source", "Stage", "TargetFacts", "ToolVersion", "Verdict", "measured",
+    "plain", "read_report", "render", "side_by_side", "table", "to_json",
 ]  # fmt: skip

@@ -6,7 +6,7 @@ import json
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -71,11 +71,17 @@ def parse(kind: Any, data: Any, place: str) -> Any:
 
 
 def _parse_dataclass(kind: Any, data: Any, place: str) -> Any:
+    """A field with a default may be missing: a report written before the field was there still reads."""
     hints = typing.get_type_hints(kind)
-    odd = sorted(hints.keys() ^ _check(data, dict, place).keys())
+    optional = {field.name for field in fields(kind) if field.default is not MISSING}
+    odd = sorted(name for name in hints.keys() ^ _check(data, dict, place).keys() if name not in optional)
     if odd:
         raise _FormError(f"{place}.{odd[0]} is {'missing' if odd[0] in hints else 'unknown'}")
-    return kind(**{name: parse(hint, data[name], f"{place}.{name}") for name, hint in hints.items()})
+    given = {name: parse(hint, data[name], f"{place}.{name}") for name, hint in hints.items() if name in data}
+    try:
+        return kind(**given)
+    except AssertionError as error:  # a figure without a unit, or not finite: here the file's fault, not ours
+        raise _FormError(f"{place}: {error}") from error
 
 
 def _parse_union(kinds: tuple[Any, ...], data: Any, place: str) -> Any:

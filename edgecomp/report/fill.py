@@ -21,10 +21,12 @@ from edgecomp.frontend import Lowered
 from edgecomp.ir import Network
 from edgecomp.passes import decides
 from edgecomp.project import Task
+from edgecomp.report.facts import confusion, network_facts
 from edgecomp.report.figures import Figure
 from edgecomp.report.model import (
     Accuracy,
     Agreement,
+    Confusion,
     Layer,
     ModelFacts,
     NearTie,
@@ -84,7 +86,21 @@ def fill(found: Findings) -> Report:
         stages=tuple(Stage(name=n, time=measured(round(s, 3), "s", "wall clock")) for n, s in found.seconds.items()),
         tools=tool_versions(built.programs),
         notes=(() if found.lowered is None else found.lowered.notes) + found.notes,
+        network=network_facts(found.network),
+        confusion=_confusion(found),
     )
+
+
+def _confusion(found: Findings) -> Confusion | None:
+    """Of the network as built, on the labelled samples of a classifier."""
+    count = len(found.labels)
+    if found.task is not Task.CLASSES or not count:
+        return None
+    node = found.network.outputs[0]
+    outputs = real_output(node, found.expected[node.name][:count]).reshape(count, -1)
+    decided = outputs[:, 0].astype(np.int64) if decides(found.network) else classes(outputs)
+    stage = "integer" if found.exact is None else "approximated"
+    return confusion(np.asarray(found.labels, dtype=np.int64).reshape(-1), decided, stage=stage)
 
 
 def model_facts(found: Findings) -> ModelFacts:

@@ -126,10 +126,40 @@ class ToolVersion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkNode:
+    """One node of the integer network: what it reads, its value's shape ("8x4x4") and proven interval least..greatest.
+
+    `bits` are those of the smallest type that holds the interval; `weights` and `operations` count zeros as well.
+    """
+
+    name: str
+    kind: str
+    reads: tuple[str, ...]
+    shape: str
+    bits: Figure
+    least: Figure
+    greatest: Figure
+    weights: Figure
+    operations: Figure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confusion:
+    """At one stage: counts[a][b] samples of class a were given class b. All counts share unit, source and method."""
+
+    stage: str
+    unit: str
+    source: Source
+    method: str
+    counts: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """One build. `latency` is of clocked circuits; `totals` are the figures that are neither it nor a part's resource.
 
-    `synthesis` holds the vendor's tool's own figures, where it ran.
+    `synthesis` holds the vendor's tool's own figures, where it ran. `network` and `confusion` are empty in reports
+    written before they were counted; `confusion` is of classifiers with labelled data only.
     """
 
     model: ModelFacts
@@ -148,6 +178,8 @@ class Report:
     stages: tuple[Stage, ...]
     tools: tuple[ToolVersion, ...]
     notes: tuple[str, ...] = ()
+    network: tuple[NetworkNode, ...] = ()
+    confusion: Confusion | None = None
 
 
 def measured(value: int | float | str | bool, unit: str, method: str) -> Figure:

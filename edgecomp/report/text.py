@@ -161,13 +161,14 @@ def _requantisation(report: Report) -> str:
 
 def side_by_side(reports: Mapping[str, Report]) -> str:
     """The main figures of several reports, one column each, under the names given."""
-    columns = {name: _main_figures(report) for name, report in reports.items()}
+    columns = {name: main_figures(report) for name, report in reports.items()}
     rows = dict.fromkeys(row for column in columns.values() for row in column)
     body = [[row, *(column.get(row, "-") for column in columns.values())] for row in rows]
     return table([["", *columns], *body]) + "\n"
 
 
-def _main_figures(report: Report) -> dict[str, str]:
+def main_figures(report: Report) -> dict[str, str]:
+    """The rows of a comparison: what was built, the verdict, latency, resources, accuracy and differences."""
     latency = report.latency
     rows = {
         "model": report.model.name,

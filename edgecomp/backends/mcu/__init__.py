@@ -7,29 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edgecomp.backends.estimate import Estimate, LayerCost
+from edgecomp.backends.mcu.project import FOLDER, CProgram, project
 from edgecomp.backends.mcu.target import McuTarget, load_machine, machines
 from edgecomp.bundle import Bundle
 from edgecomp.errors import InexpressibleError, Problem, raise_all
 from edgecomp.ir import Conv, Dense, Network, TableDense
 from edgecomp.project import refuse_unknown
 from edgecomp.report.figures import Figure, Source
-from edgecomp.resources import resource
 
-__all__ = ["McuBackend", "McuTarget", "load_machine", "machines"]
+__all__ = ["FOLDER", "CProgram", "McuBackend", "McuTarget", "load_machine", "machines"]
 
-FOLDER = "mcu"
 MAX_CONSTANTS = 1 << 22  # in all tables: more than any microcontroller's flash
-RUN_SH = """\
-#!/usr/bin/env bash
-# Compiles the network's C with its testbench, runs it on the golden vectors, and exits with a status other than 0 on
-# any difference and on any missing or short file. Needs bash and {compiler} (or CC).
-set -euo pipefail
-cd -- "$(dirname -- "${{BASH_SOURCE[0]}}")"
-build="$(mktemp -d)"
-trap 'rm -rf -- "$build"' EXIT
-"${{CC:-{compiler}}}" {flags} testbench.c {name}.c -o "$build/test"
-"$build/test" tb_data
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,17 +49,16 @@ class McuBackend:
         return network
 
     def emit(self, network: Network, target: McuTarget, options: McuOptions) -> Bundle:
-        """`mcu/`: the network's header and source, the testbench, and run.sh; the vectors come beside them."""
+        """`mcu/`: the network's header and source, its testbench for the machine, run.sh and a Makefile."""
+        return project(self.program(network), target)
+
+    def program(self, network: Network) -> CProgram:
+        """The network's C with what its testbench wants to know."""
         from edgecomp.backends.mcu.emit import NETWORK, emit
 
-        program = emit(network, NETWORK)
-        run = RUN_SH.format(compiler=target.compiler, flags=" ".join(target.flags), name=program.name)
-        return Bundle(files={
-            f"{FOLDER}/{program.name}.h": program.header.encode(),
-            f"{FOLDER}/{program.name}.c": program.source.encode(),
-            f"{FOLDER}/test_network.h": program.test.encode(),
-            f"{FOLDER}/testbench.c": resource("hls/mcu_testbench.c").read_bytes(), f"{FOLDER}/run.sh": run.encode(),
-        })  # fmt: skip
+        made = emit(network, NETWORK)
+        sources = {f"{made.name}.h": made.header, f"{made.name}.c": made.source}
+        return CProgram(sources=sources, entries=made.entries, test=made.test)
 
     def estimate(self, network: Network, target: McuTarget, options: McuOptions) -> Estimate:
         """Constants and multiplications of each layer, counted; the bytes of tables and buffers in total."""

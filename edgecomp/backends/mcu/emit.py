@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edgecomp.backends.mcu.ctypes import stored
+from edgecomp.backends.mcu.example import End
 from edgecomp.backends.mcu.loops import compute, indented, opened
 from edgecomp.backends.mcu.names import Names
 from edgecomp.backends.mcu.plan import Plan, make_plan
@@ -45,12 +46,14 @@ READERS = """\
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """The two files' texts, and what the testbench includes; bytes of static buffers and of constant tables."""
+    """The two files' texts, what the testbench includes, functions and their arguments; bytes of buffers and tables."""
 
     name: str
     header: str
     source: str
     test: str
+    entries: tuple[str, ...]
+    ends: tuple[End, ...]
     ram_bytes: int
     constant_bytes: int
 
@@ -59,6 +62,7 @@ def emit(network: Network, name: str) -> Program:
     """C for the network; `name` is made a C identifier, and so are the names of its ends."""
     writer = Writer(network=network, values=network.values(), plan=make_plan(network), names=Names())
     function = writer.names.of(name)
+    writer.names.taken |= {f"{function}_{what}" for what in ("predict", "classify", "golden")}
     nodes: tuple[Input | Output, ...] = (*network.inputs, *network.outputs)
     ends = [(writer.names.of(node.name), node) for node in nodes]
     writer.ends = {node.name: end for end, node in ends}
@@ -68,16 +72,23 @@ def emit(network: Network, name: str) -> Program:
     decision, declared = _classify(function, network, ends, writer.values)
     arguments = ", ".join(_argument(end, node, writer.values[node.name]) for end, node in ends)
     buffers, ram = _buffers(writer.plan)
+    entries = (f"{function}_predict", *([f"{function}_classify"] if decision else []))
     guard = f"{function.upper()}_H"
     header = [
         f"#ifndef {guard}", f"#define {guard}", "", "#include <stdint.h>", "",
+        "#ifdef __cplusplus", 'extern "C" {', "#endif", "",
         *(_described(end, node, writer.values[node.name]) for end, node in ends),
-        f"void {function}_predict({arguments});", declared, "", "#endif", "",
+        f"void {function}_predict({arguments});", declared, "", "#ifdef __cplusplus", "}", "#endif", "", "#endif", "",
     ]  # fmt: skip
     source = [f'#include "{function}.h"', "", READERS, *writer.tables, "", *buffers, "",
               f"void {function}_predict({arguments})", "{", *indented(body), "}", *decision, ""]  # fmt: skip
-    return Program(name=function, header="\n".join(header), source="\n".join(source), ram_bytes=ram,
-                   test=_test(function, ends, writer.values), constant_bytes=writer.constant_bytes)  # fmt: skip
+    described = tuple(
+        End(identifier=end, name=node.name, kind=_type(node, writer.values[node.name]),
+            count=writer.values[node.name].size, given=isinstance(node, Input))
+        for end, node in ends
+    )  # fmt: skip
+    return Program(name=function, header="\n".join(header), source="\n".join(source), ram_bytes=ram, entries=entries,
+                   ends=described, test=_test(function, described), constant_bytes=writer.constant_bytes)  # fmt: skip
 
 
 def _classify(
@@ -108,14 +119,13 @@ def _classify(
     ], f"{head};"
 
 
-def _test(function: str, ends: Sequence[tuple[str, Input | Output]], values: Mapping[str, Value]) -> str:
+def _test(function: str, ends: Sequence[End]) -> str:
     """What the testbench wants to know of the network."""
     lists = []
-    for side, kind in (("INPUTS", Input), ("OUTPUTS", Output)):
-        rows = [f'X({_type(node, values[node.name])}, {end}, "{node.name}", {values[node.name].size})'
-                for end, node in ends if isinstance(node, kind)]  # fmt: skip
+    for side, given in (("INPUTS", True), ("OUTPUTS", False)):
+        rows = [f'X({end.kind}, {end.identifier}, "{end.name}", {end.count})' for end in ends if end.given is given]
         lists.append(f"#define {side}(X) {' '.join(rows)}")
-    call = f"#define CALL {function}_predict({', '.join(f'v_{end}' for end, _ in ends)})"
+    call = f"#define CALL {function}_predict({', '.join(f'v_{end.identifier}' for end in ends)})"
     return "\n".join([f'#include "{function}.h"', *lists, call, ""])
 
 

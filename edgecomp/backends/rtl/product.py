@@ -9,7 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecomp.backends.rtl.words import ODD_BITS, SPLIT, Word, constant_of, fixed, floored, free, lower, plus, times, total
+from edgecomp.backends.rtl.words import (
+    ODD_BITS,
+    SPLIT,
+    Word,
+    constant_of,
+    fixed,
+    floored,
+    free,
+    lower,
+    plus,
+    times,
+    total,
+)
 
 Matrix = NDArray[np.int64]
 
@@ -75,7 +87,7 @@ class Products:
 
 def _is_sign(word: Word) -> bool:
     """Whether the word is one bit that counts negative, which alkaid's tables of bits do not take."""
-    return sum(word.kif) == 1 and word.low < 0
+    return bool(sum(word.kif) == 1 and word.low < 0)
 
 
 def _as_bit(word: Word) -> Word:

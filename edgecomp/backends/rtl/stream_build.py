@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from edgecomp.backends.rtl.stream_plan import (
     Export,
@@ -162,7 +163,8 @@ class Planner:
         grid = grid_of(self.known[node.x].shape)
         grid = (grid[0] + sum(rows), grid[1] + sum(cols))
         window = Window(grid=grid, kernel=both(tuple(kernel)), dilation=both(tuple(dilation)),
-                        stride=both(node.stride), first=(0, 0), places=grid_of(self.known[node.name].shape))  # fmt: skip
+                        stride=both(node.stride), first=(0, 0),
+                        places=grid_of(self.known[node.name].shape))  # fmt: skip
         if window.kernel == (1, 1) and window.stride == (1, 1):
             return inner
         return windowed(inner, window, whole=False)
@@ -294,5 +296,5 @@ def renamed(node: Node, names: Mapping[str, str]) -> Node:
         case Concat():
             return replace(node, xs=tuple(names[x] for x in node.xs))
         case _:
-            fields = {key: names[getattr(node, key)] for key in ("x", "a", "b") if hasattr(node, key)}
+            fields: dict[str, Any] = {key: names[getattr(node, key)] for key in ("x", "a", "b") if hasattr(node, key)}
             return replace(node, **fields)

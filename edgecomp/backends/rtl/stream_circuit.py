@@ -15,7 +15,7 @@ from edgecomp.backends.rtl.figures import circuits_for
 from edgecomp.backends.rtl.options import RtlOptions
 from edgecomp.backends.rtl.stream_build import plan_of
 from edgecomp.backends.rtl.stream_depth import occupancies
-from edgecomp.backends.rtl.stream_plan import Border, Import, Plan, Stream, Window
+from edgecomp.backends.rtl.stream_plan import Border, Plan, Stream, Window
 from edgecomp.errors import MismatchError
 from edgecomp.ir import Network
 from edgecomp.project import FpgaTarget

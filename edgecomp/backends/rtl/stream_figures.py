@@ -56,8 +56,10 @@ def _lines(design: StreamCircuit) -> list[tuple[int, int]]:
 
 def _fifos(design: StreamCircuit) -> list[tuple[int, int]]:
     """(entries, bits) of every FIFO's memory."""
-    return [(1 << address_bits, first_bus(design, k, each).width)
-            for k, ((_, each), address_bits) in enumerate(zip(design.plan.edges, design.address_bits, strict=True))]
+    return [
+        (1 << address_bits, first_bus(design, k, each).width)
+        for k, ((_, each), address_bits) in enumerate(zip(design.plan.edges, design.address_bits, strict=True))
+    ]
 
 
 def _registers(design: StreamCircuit) -> int:

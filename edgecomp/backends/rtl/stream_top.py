@@ -12,7 +12,7 @@ import numpy as np
 from edgecomp.backends.rtl.circuit import Circuit, Ends
 from edgecomp.backends.rtl.stream_circuit import StreamCircuit
 from edgecomp.backends.rtl.stream_depth import runs_ahead
-from edgecomp.backends.rtl.stream_plan import Border, Import, Interval, Mover, Window
+from edgecomp.backends.rtl.stream_plan import Border, Import, Interval, Mover
 from edgecomp.backends.rtl.top import TOP, core_width, verilog_top, width_of
 from edgecomp.ir import Network
 from edgecomp.ir.ranges import bits_of
@@ -61,8 +61,12 @@ def stream_sources(design: StreamCircuit, *, ready: bool) -> dict[str, str]:
         files[f"segment{place}.v"] = verilog_top(circuit, f"segment{place}", f"pipeline{place}")
     tables = lookup_source(stages, timescale=SCALE)
     files |= {"tables.v": tables} if tables else {}
-    return {**files, "cells.v": resource("hls/rtl_cells.v").read_text(),
-            "stream.v": resource("hls/rtl_stream.v").read_text(), f"{TOP}.v": stream_top(design, ready=ready)}
+    return {
+        **files,
+        "cells.v": resource("hls/rtl_cells.v").read_text(),
+        "stream.v": resource("hls/rtl_stream.v").read_text(),
+        f"{TOP}.v": stream_top(design, ready=ready),
+    }
 
 
 def constant_segment(circuit: Circuit, place: int, network: Network) -> str:
@@ -264,7 +268,8 @@ def _mover(mover: Mover, before: Bus, after: Bus, name: str, *, wait: bool) -> l
         fill = ", ".join(f"{piece.bits}'d{value % (1 << piece.bits)}" for piece, value in
                          zip(reversed(after.pieces), reversed(mover.fills), strict=True))  # fmt: skip
         return [f"    stream_border #(.BITS({after.width}), .FILL({{{fill}}}), .ROWS({rows}), .COLS({cols}),",
-                f"        .TOP({top}), .BOTTOM({bottom}), .LEFT({left}), .RIGHT({right}), .WAIT({int(wait)})) border{name} (.{EDGE},",
+                f"        .TOP({top}), .BOTTOM({bottom}), .LEFT({left}), .RIGHT({right}), .WAIT({int(wait)}))",
+                f"        border{name} (.{EDGE},",
                 f"        {ports}, .in_data({{{data}}}),", f"        {_outgoing(after)});"]  # fmt: skip
     parts = {"KERNEL": mover.kernel, "DILATION": mover.dilation, "STRIDE": mover.stride, "PLACES": mover.places}
     sizes = ", ".join(f".{head}_ROWS({r}), .{head}_COLS({c})" for head, (r, c) in parts.items())

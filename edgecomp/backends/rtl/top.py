@@ -104,7 +104,7 @@ def core_width(circuit: Circuit, side: int) -> int:
 
 
 def _joined(runs: Sequence[Run]) -> str:
-    return "{" + ", ".join(_verilog(run) for run in reversed(runs)) + "}"
+    return "{" + ", ".join(_verilog(run) for run in reversed(runs)) + "}" if runs else "1'd0"
 
 
 def _verilog(run: Run) -> str:

@@ -17,6 +17,7 @@ from edgecomp.ir.ranges import bits_of
 
 ADDITIONS, HIDDEN = (0, 1), 1000
 REDUCTION, INVERSION = 9, 0  # alkaid's operation codes
+BATCH = 64  # samples that alkaid's interpreter takes at a time, or a multiple of it
 BALANCING = 16  # cutoffs tried, down to half of the one asked for
 
 
@@ -48,8 +49,13 @@ class Circuit:
     ff: int
 
     def predict(self, codes: NDArray[np.int64]) -> NDArray[np.int64]:
-        """alkaid's own interpreter on host codes (N, all inputs' elements) in float64."""
-        return np.asarray(self.program.predict(codes.astype(np.float64), n_threads=1)).astype(np.int64)
+        """alkaid's own interpreter on host codes (N, all inputs' elements) in float64.
+
+        alkaid fills its last batch up with zeros, which a table may not take: here with the last sample.
+        """
+        rows = np.minimum(np.arange(-(-len(codes) // BATCH) * BATCH), len(codes) - 1)
+        found = self.program.predict(codes[rows].astype(np.float64), n_threads=1)
+        return np.asarray(found)[: len(codes)].astype(np.int64)
 
 
 def make_circuit(network: Network, form: Form, *, cutoff: float) -> Circuit:

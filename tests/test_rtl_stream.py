@@ -116,11 +116,9 @@ def test_random_networks_are_exact_place_by_place(seed: int) -> None:
     assert check_segments(circuit_of(network), codes_for(network, 20)) > 0
 
 
-def test_branches_of_all_kinds_are_exact_in_both_simulators(tmp_path: Path) -> None:
-    spilled(tmp_path, random_stream(3, (2, 5, 7), branches=2), 20)
-    said = verify_script(tmp_path, "rtl")
-    assert "interval" in said
-    assert said.count("passed") == 2
+def test_branches_of_all_kinds_are_exact(tmp_path: Path) -> None:
+    spilled(tmp_path, random_stream(3, (2, 5, 7), branches=4), 20)
+    assert icarus(tmp_path).startswith("passed: 20 samples")
 
 
 def test_axis_with_stalls_is_exact_in_both_simulators(tmp_path: Path) -> None:

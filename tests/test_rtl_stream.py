@@ -18,10 +18,12 @@ from edgecomp.backends.rtl.circuit import make_circuit
 from edgecomp.backends.rtl.emit import vector_files
 from edgecomp.backends.rtl.forms import Form
 from edgecomp.backends.rtl.options import Interface, Io, RtlOptions
+from edgecomp.backends.rtl.parts import family
 from edgecomp.backends.rtl.stream_build import plan_of, stream_problems
 from edgecomp.backends.rtl.stream_circuit import StreamCircuit, assembled, check_segments
 from edgecomp.backends.rtl.stream_depth import occupancies
 from edgecomp.backends.rtl.stream_emit import stream_files
+from edgecomp.backends.rtl.synthesis import used
 from edgecomp.build import read_model
 from edgecomp.cli import main
 from edgecomp.errors import InexpressibleError, MismatchError, UsageError
@@ -340,6 +342,14 @@ def test_a_streamed_network_is_built_and_synthesised(tmp_path: Path) -> None:
     assert report["synthesis"]["proven"]["value"] == 2
     assert report["synthesis"]["netlist_samples"]["value"] >= 10
     assert 30 < report["synthesis"]["lut"]["value"] < 300
+
+
+def test_memories_are_counted_in_look_up_tables() -> None:
+    kind = family(load_target("fpga"))
+    cells = {"RAM32M16": 3, "RAM32M": 2, "RAM64X1D": 1, "SRLC32E": 4, "LUT6_2": 5, "FDRE": 9, "RAMB36E2": 2}
+    assert used(cells, "lut", kind) == 3 * 8 + 2 * 4 + 2 + 4 + 5
+    assert used(cells, "ff", kind) == 9
+    assert used(cells, "bram18", kind) == 4
 
 
 def test_the_digits_are_streamed(tmp_path: Path) -> None:

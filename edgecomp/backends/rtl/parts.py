@@ -8,10 +8,28 @@ from dataclasses import dataclass
 from edgecomp.backends.hls.estimate import SERIES_7, ULTRASCALE, Delay
 from edgecomp.project import FpgaTarget
 
-Kinds = Mapping[str, tuple[str, Mapping[str, int]]]  # resource: unit, how much of it a cell is by the head of its name
+# resource: unit, how much of it a cell is by the head of its name, the longest that fits
+Kinds = Mapping[str, tuple[str, Mapping[str, int]]]
+
+# Look-up tables of each memory (AMD, UltraScale Architecture Libraries Guide UG974, 7 Series UG953).
+XILINX_MEMORIES = {
+    "RAM32X1S": 1,
+    "RAM32X1D": 2,
+    "RAM32M": 4,
+    "RAM32M16": 8,
+    "RAM64X1S": 1,
+    "RAM64X1D": 2,
+    "RAM64M": 4,
+    "RAM64M8": 8,
+    "RAM128X1S": 2,
+    "RAM128X1D": 4,
+    "RAM256X1S": 4,
+    "RAM256X1D": 8,
+    "RAM512X1S": 8,
+}
 
 XILINX_KINDS: Kinds = {
-    "lut": ("6-input LUTs", {"LUT": 1, "SRL": 1, "RAM32": 1, "RAM64": 1, "RAM128": 1, "RAM256": 1}),
+    "lut": ("6-input LUTs", {"LUT": 1, "SRL": 1, **XILINX_MEMORIES}),
     "ff": ("flip-flops", {"FD": 1}),
     "carry": ("carry blocks", {"CARRY": 1}),
     "dsp": ("DSP slices", {"DSP": 1}),

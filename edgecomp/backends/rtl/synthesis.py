@@ -21,7 +21,7 @@ from edgecomp.report.figures import Figure, Source
 from edgecomp.resources import resource
 
 SECONDS, PROOF_SECONDS = 3600.0, 900.0
-SIMULATED = 400_000  # look-up tables times samples of the netlist's simulation: half a minute
+SIMULATED = 400_000  # look-up tables times cycles of the netlist's simulation: half a minute
 MAPPED = "mapped"  # the folder of netlists
 DEFINED = ("proc", "setundef -zero")  # tables hold X where no operand reaches: the same value for mapper and proof
 ALONE = (*DEFINED, "flatten", "memory", "opt_expr", "opt_clean", "techmap", "opt_expr", "opt_clean", "aigmap",
@@ -111,8 +111,11 @@ def _proven(folder: Path, kind: Family, top: str, source: list[str]) -> bool:
     return EQUIVALENT in said
 
 
-def simulate_netlist(folder: Path, target: FpgaTarget, luts: int, *, top: str = TOP) -> Figure:
-    """The netlists with Yosys's models of their cells in Icarus Verilog, on golden samples as many as time allows."""
+def simulate_netlist(folder: Path, target: FpgaTarget, luts: int, *, top: str = TOP, cycles: int = 1) -> Figure:
+    """The netlists with Yosys's models of their cells in Icarus Verilog, on golden samples as many as time allows.
+
+    A sample takes `cycles`. Where it is a frame of many, two are enough: what one leaves behind meets the other.
+    """
     names = " ".join(f"{MAPPED}/{path.name}" for path in sorted((folder / MAPPED).glob("*.v")))
     yosys(
         folder,
@@ -126,7 +129,7 @@ def simulate_netlist(folder: Path, target: FpgaTarget, luts: int, *, top: str = 
             "write_verilog -noattr netlist.v",
         ],
     )
-    samples = max(10, min(200, SIMULATED // max(luts, 1)))
+    samples = max(10 if cycles == 1 else 2, min(200, SIMULATED // max(luts * cycles, 1)))
     icarus = tools.need("iverilog", hint="install it (Debian: apt-get install iverilog)")
     bench, program = folder / "rtl" / "testbench.v", folder / "netlist.vvp"
     tools.run([icarus, "-g2005", "-o", program, bench, folder / "netlist.v"], cwd=folder, seconds=SECONDS)
@@ -147,7 +150,8 @@ def simulate_netlist(folder: Path, target: FpgaTarget, luts: int, *, top: str = 
 def used(cells: dict[str, int], resource_name: str, kind: Family) -> int:
     """How much of a resource the cells are."""
     heads = kind.kinds[resource_name][1]
-    return sum(number * each for name, number in cells.items() for head, each in heads.items() if name.startswith(head))
+    fits = {name: max((head for head in heads if name.startswith(head)), key=len, default="") for name in cells}
+    return sum(number * heads.get(fits[name], 0) for name, number in cells.items())
 
 
 def cell_figures(cells: dict[str, int], method: str, kind: Family) -> dict[str, Figure]:

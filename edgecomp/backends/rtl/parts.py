@@ -65,7 +65,8 @@ class Family:
 
 
 def xilinx(name: str, delay: Delay) -> Family:
-    return Family(script=f"synth_xilinx -family {name} -nodsp -noiopad -flatten", models="xilinx/cells_sim.v",
+    """Memories in look-up tables: Yosys has no model of a block RAM to simulate the netlist with."""
+    return Family(script=f"synth_xilinx -family {name} -nodsp -nobram -noiopad -flatten", models="xilinx/cells_sim.v",
                   kinds=XILINX_KINDS, delay=delay, sum3="xilinx_sum3.v")  # fmt: skip
 
 

@@ -75,7 +75,7 @@ class RtlFlow:
                 verify_script(scratch, "rtl")
         period = self.target.clock.value
         assert isinstance(period, int | float)
-        synthesis = _synthesis(self, files, harness, period, clock) if job.synth else {}
+        synthesis = _synthesis(self, files, harness, period, interval, clock) if job.synth else {}
         resources = _resources(self.part, estimate, synthesis)
         simulator = SIMULATORS[self.options.language][0]
         return Built(
@@ -188,7 +188,9 @@ def _counted_in(said: str, what: str) -> int:
     return int(found[1])
 
 
-def _synthesis(flow: RtlFlow, files: Bundle, harness: str, period: float, clock: Clock) -> dict[str, Figure]:
+def _synthesis(
+    flow: RtlFlow, files: Bundle, harness: str, period: float, interval: int, clock: Clock
+) -> dict[str, Figure]:
     """Yosys, its netlist proven and simulated, and nextpnr where it knows the part and the circuit may fit."""
     from edgecomp.backends.rtl.axis import AXIS_TOP
     from edgecomp.backends.rtl.place import place
@@ -203,7 +205,7 @@ def _synthesis(flow: RtlFlow, files: Bundle, harness: str, period: float, clock:
         luts = found["lut"].value
         assert isinstance(luts, int)
         with clock.stage("simulating the netlist"):
-            found["netlist_samples"] = simulate_netlist(Path(scratch), part, luts, top=top)
+            found["netlist_samples"] = simulate_netlist(Path(scratch), part, luts * interval, top=top)
         if part.place and luts <= part.lut:
             with clock.stage("place and route with nextpnr"):
                 found |= place(Path(scratch), part, harness=harness, clock_ns=period)

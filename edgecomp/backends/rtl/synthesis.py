@@ -21,7 +21,7 @@ from edgecomp.report.figures import Figure, Source
 from edgecomp.resources import resource
 
 SECONDS, PROOF_SECONDS = 3600.0, 900.0
-SIMULATED = 400_000  # look-up tables times samples of the netlist's simulation: half a minute
+SIMULATED = 400_000  # look-up tables times cycles of the netlist's simulation: half a minute
 MAPPED = "mapped"  # the folder of netlists
 DEFINED = ("proc", "setundef -zero")  # tables hold X where no operand reaches: the same value for mapper and proof
 ALONE = (*DEFINED, "flatten", "memory", "opt_expr", "opt_clean", "techmap", "opt_expr", "opt_clean", "aigmap",
@@ -111,8 +111,11 @@ def _proven(folder: Path, kind: Family, top: str, source: list[str]) -> bool:
     return EQUIVALENT in said
 
 
-def simulate_netlist(folder: Path, target: FpgaTarget, luts: int, *, top: str = TOP) -> Figure:
-    """The netlists with Yosys's models of their cells in Icarus Verilog, on golden samples as many as time allows."""
+def simulate_netlist(folder: Path, target: FpgaTarget, work: int, *, top: str = TOP) -> Figure:
+    """The netlists with Yosys's models of their cells in Icarus Verilog, on golden samples as many as time allows.
+
+    `work` is of one sample: look-up tables times cycles.
+    """
     names = " ".join(f"{MAPPED}/{path.name}" for path in sorted((folder / MAPPED).glob("*.v")))
     yosys(
         folder,
@@ -126,7 +129,7 @@ def simulate_netlist(folder: Path, target: FpgaTarget, luts: int, *, top: str = 
             "write_verilog -noattr netlist.v",
         ],
     )
-    samples = max(10, min(200, SIMULATED // max(luts, 1)))
+    samples = max(10, min(200, SIMULATED // max(work, 1)))
     icarus = tools.need("iverilog", hint="install it (Debian: apt-get install iverilog)")
     bench, program = folder / "rtl" / "testbench.v", folder / "netlist.vvp"
     tools.run([icarus, "-g2005", "-o", program, bench, folder / "netlist.v"], cwd=folder, seconds=SECONDS)

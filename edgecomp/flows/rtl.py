@@ -87,7 +87,7 @@ class RtlFlow:
                             initiation_interval=measured(interval, "cycles",
                                                          f"samples fed back to back in {simulator}")),
             totals={**{name: estimate.total[name] for name in TOTALS if name in estimate.total}, **tried,
-                    **_foretold(self, job.network, cycles)},
+                    **_foretold(self, job.network, cycles), **_ports(self, resources, synthesised=job.synth)},
             reasons=_reasons(resources, synthesis.get("fmax_mhz"), estimate.total["stage_delay"], period),
         )  # fmt: skip
 
@@ -156,6 +156,15 @@ def _counted(options: RtlOptions) -> str:
     if options.interface is Interface.AXIS:
         return "counted at the AXI4-Stream ports, sink always ready,"
     return "counted"
+
+
+def _ports(flow: RtlFlow, resources: tuple[Resource, ...], *, synthesised: bool) -> dict[str, Figure]:
+    """What the resources leave out where nothing was synthesised."""
+    if flow.options.interface is Interface.PLAIN or flow.streams or synthesised:
+        return {}
+    names = " and ".join(resource.name for resource in resources)
+    method = f"AXI4-Stream; {names} are of the circuit within, without its FIFO"
+    return {"interface": Figure(value="axis", unit="ports", source=Source.TOOL, method=method)}
 
 
 def _foretold(flow: RtlFlow, network: Network, cycles: int) -> dict[str, Figure]:

@@ -80,7 +80,7 @@ def quantise(weights: list[Reals], biases: list[Reals], split: Split, seed: int,
     torch.set_num_threads(1)
     model = _model([len(weights[0]), *(len(b) for b in biases)])
     dense = [layer for layer in model if hasattr(layer, "quant_weight")]
-    with torch.no_grad(), np.errstate(under="ignore"):  # weights of dead inputs decay to less than a float32
+    with torch.no_grad():
         for layer, w, b in zip(dense, weights, biases, strict=True):
             layer.weight.copy_(torch.from_numpy(w.T.astype(np.float32)))
             layer.bias.copy_(torch.from_numpy(b.astype(np.float32)))

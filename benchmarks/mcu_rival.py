@@ -63,8 +63,9 @@ int32_t rival_predict(const int32_t *in, int32_t in_length);
 
 def fixed_point(weights: Sequence[NDArray[np.float64]], biases: Sequence[NDArray[np.float64]]) -> CProgram:
     """emlearn's program for weights (inputs, outputs) of each layer, ReLU between them; it gives the class."""
-    import emlearn
-    from emlearn import net
+    with np.errstate():  # importing it makes numpy raise on underflow from then on, everywhere
+        import emlearn
+        from emlearn import net
 
     activations = ["relu"] * (len(weights) - 1) + ["identity"]
     with mock.patch.object(net, "c_activation_function", net.ACTIVATION_FUNCTIONS.index):

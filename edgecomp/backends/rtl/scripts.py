@@ -40,7 +40,7 @@ trap 'kill "$second" 2>/dev/null || true; wait "$second" 2>/dev/null || true; rm
 status=0
 "${{EDGECOMP_VERILATOR:-verilator}}" --cc --exe --build -j 2 -O3 --output-split 20000 --output-split-cfuncs 1000 \\
     -Wno-fatal -Wno-lint -Wno-style -Wfuture-WIDTHTRUNC -fno-const-bit-op-tree \\
-    --top-module {top} --Mdir "$build/obj" -CFLAGS "-std=c++17 -O1 -w" \\
+    --top-module {top} --Mdir "$build/obj" -CFLAGS "-std=c++17 -O0 -w" \\
     src/*.v "$PWD/testbench.cpp" \\
     >"$build/verilator.log" 2>&1 || {{ cat "$build/verilator.log"; exit 3; }}
 "$build/obj/V{top}" layout.txt tb_data || status=$?

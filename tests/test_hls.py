@@ -174,7 +174,9 @@ def test_run_sh_that_fails(status: int, tmp_path: Path) -> None:
     (tmp_path / "hls").mkdir()
     (tmp_path / "hls/run.sh").write_text(f"echo ERROR: broken; exit {status}\n")
     kind = ToolError if status == 3 else MismatchError
-    with pytest.raises(kind, match="run.sh ended with status 3" if status == 3 else "does not pass: ERROR: broken"):
+    with pytest.raises(
+        kind, match="bash ended with status 3: ERROR: broken" if status == 3 else "does not pass: ERROR: broken"
+    ):
         verify_hls(tmp_path)
 
 

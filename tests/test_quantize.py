@@ -10,14 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor, nn
 
-torch = pytest.importorskip("torch")
-
-from torch import Tensor, nn  # noqa: E402
-
-from edgecomp import cli  # noqa: E402
-from edgecomp.build import BuildRequest, build  # noqa: E402
-from edgecomp.errors import (  # noqa: E402
+from edgecomp import cli
+from edgecomp.build import BuildRequest, build
+from edgecomp.errors import (
     DataError,
     DiskError,
     EdgecompError,
@@ -28,8 +26,8 @@ from edgecomp.errors import (  # noqa: E402
     ToolError,
     UsageError,
 )
-from edgecomp.quantize.options import Asked, Bits, Equalisation, Granularity, Preset, Rounding, parse_bits  # noqa: E402
-from edgecomp.quantize.run import QuantizeRequest, quantize  # noqa: E402
+from edgecomp.quantize.options import Asked, Bits, Equalisation, Granularity, Preset, Rounding, parse_bits
+from edgecomp.quantize.run import QuantizeRequest, quantize
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

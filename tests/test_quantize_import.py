@@ -9,24 +9,22 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
+from torch import Tensor, nn
 
-torch = pytest.importorskip("torch")
-
-from torch import Tensor, nn  # noqa: E402
-
-from edgecomp.build import BuildRequest, build  # noqa: E402
-from edgecomp.errors import EdgecompError, InexpressibleError, MismatchError, ModelError  # noqa: E402
-from edgecomp.frontend import read  # noqa: E402
-from edgecomp.project import Task  # noqa: E402
-from edgecomp.quantize import exported  # noqa: E402
-from edgecomp.quantize.calibrate import calibrated  # noqa: E402
-from edgecomp.quantize.importer import read_float  # noqa: E402
-from edgecomp.quantize.net import Net, weight_of  # noqa: E402
-from edgecomp.quantize.options import Asked, Preset, Scales, recipe_of  # noqa: E402
-from edgecomp.quantize.run import Parts, Quantised, QuantizeRequest, export, quantize  # noqa: E402
-from edgecomp.quantize.tune import Rows, Schedule, tune  # noqa: E402
+from edgecomp.build import BuildRequest, build
+from edgecomp.errors import EdgecompError, InexpressibleError, MismatchError, ModelError
+from edgecomp.frontend import read
+from edgecomp.project import Task
+from edgecomp.quantize import exported
+from edgecomp.quantize.calibrate import calibrated
+from edgecomp.quantize.importer import read_float
+from edgecomp.quantize.net import Net, weight_of
+from edgecomp.quantize.options import Asked, Preset, Scales, recipe_of
+from edgecomp.quantize.run import Parts, Quantised, QuantizeRequest, export, quantize
+from edgecomp.quantize.tune import Rows, Schedule, tune
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

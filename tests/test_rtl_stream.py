@@ -51,6 +51,7 @@ from edgecomp.ir import (
 from edgecomp.project import load_target
 from edgecomp.simulate import verify_script
 from tests.stream_networks import random_stream
+from tests.test_flows import classifier
 
 Codes = NDArray[np.int64]
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -194,6 +195,11 @@ def test_a_branch_that_waits_has_room_for_what_waits() -> None:
     waiting = [occupancies(plan)[k] for k in skip]
     assert waiting == [7 + 2]
     assert all(number == 1 for k, number in enumerate(occupancies(plan)) if k not in skip)
+
+
+def test_a_network_without_places_is_one_segment(tmp_path: Path) -> None:
+    spilled(tmp_path, classifier(), 20)
+    assert icarus(tmp_path).startswith("passed: 20 samples")
 
 
 def test_results_of_border_alone_wait_for_their_frame(tmp_path: Path) -> None:

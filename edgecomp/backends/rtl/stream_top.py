@@ -140,7 +140,7 @@ def _segment(design: StreamCircuit, number: int, *, ready: bool) -> list[str]:
     if before:
         data = "{" + ",\n        ".join(reversed(list(_given(design, circuit, before)))) + "}"
     if number == 0:
-        lines.append(f"    assign in_ready = {' && '.join(behind)};")
+        lines.append(f"    assign in_ready = {' && '.join(behind) or '!rst'};")
     if number == len(design.circuits) - 1 and not ready:
         lines += [f"    assign out_valid = put{number};", f"    assign out_data = data{number};"]
     return [

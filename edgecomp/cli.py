@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
-import math
 import signal
 import sys
-import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -18,7 +16,6 @@ import click
 
 from edgecomp import __version__
 from edgecomp.errors import (
-    DiskError,
     EdgecompError,
     Exit,
     InexpressibleError,
@@ -26,59 +23,14 @@ from edgecomp.errors import (
     Problem,
     ToolError,
     UsageError,
-    printable,
     raise_all,
 )
+from edgecomp.talk import Talk, deliver, say
 
 F = TypeVar("F", bound=Callable[..., None])
 FOLDER = click.Path(path_type=Path)
 
 BUG = "this is a bug of edgecomp; please report it with the model and the output of the same command with --debug"
-
-
-BAR, BAR_SECONDS, LINE_SECONDS = 30, 0.1, 5.0
-
-
-class _Talk:
-    """Progress, on stderr: each stage as it starts, with the seconds so far."""
-
-    def __init__(self) -> None:
-        self._start = time.monotonic()
-        self._told = -math.inf
-
-    def stage(self, name: str) -> None:
-        say(f"[{time.monotonic() - self._start:6.1f} s] {name}")
-
-    def advance(self, done: int, total: int, said: str) -> None:
-        """A bar on a terminal; elsewhere a line every few seconds."""
-        terminal, now = sys.stderr.isatty(), time.monotonic()
-        if done < total and now - self._told < (BAR_SECONDS if terminal else LINE_SECONDS):
-            return
-        self._told = now
-        if not terminal:
-            self.stage(f"{done} of {total} {said}")
-            return
-        filled = BAR * done // total
-        with suppress(OSError):
-            bar = f"\r[{'#' * filled}{'.' * (BAR - filled)}] {done} of {total} {printable(said)}\x1b[K"
-            click.echo(bar, err=True, nl=done == total)
-
-
-def say(text: str) -> None:
-    """Talk goes to stderr; whoever has closed it misses the talk, and the work goes on."""
-    with suppress(OSError):
-        click.echo(printable(text), err=True)
-
-
-def deliver(text: str) -> None:
-    """Data goes to stdout. A reader that has gone is no failure; a full disk is."""
-    try:
-        click.echo(printable(text).rstrip("\n"))
-        sys.stdout.flush()
-    except BrokenPipeError:
-        sys.stdout = open("/dev/null", "w")  # noqa: SIM115  lives until the interpreter flushes stdout at its end
-    except OSError as error:
-        raise DiskError(f"cannot write to standard output: {error.strerror}") from error
 
 
 def common(command: F) -> F:
@@ -128,11 +80,11 @@ def build(
 
     Without a model, the current folder's edgecomp.toml says what to build. The last line printed is the bundle's path.
     """
-    from edgecomp import build as flows
+    from edgecomp import pipeline
     from edgecomp.project import parse_settings
     from edgecomp.report import plain, render
 
-    request = flows.BuildRequest(
+    request = pipeline.BuildRequest(
         model=model,
         target=target,
         flow=flow,
@@ -142,7 +94,7 @@ def build(
         synth=synth,
         cosim=cosim,
     )
-    result = flows.build(request, _Talk())
+    result = pipeline.build(request, Talk())
     if as_json:
         deliver(json.dumps({"bundle": str(result.folder), "report": plain(result.report)}, indent=1))
     else:
@@ -185,7 +137,7 @@ def train(tables: tuple[Path, ...], hidden: str, out: Path | None, missing: str,
     request = TrainRequest(data=tables, out=out or Path("build") / f"{tables[0].stem}-trained",
                            hidden=tuple(int(part) for part in hidden.split(",")), missing=Missing(missing),
                            weights=Weights(weights), **rest)  # fmt: skip
-    done = train_csv(request, _Talk().stage)
+    done = train_csv(request, Talk().stage)
     rows = [["", "rows", "accuracy"],
             ["training", str(done.train_rows), f"{done.train_accuracy:.4f}"],
             ["test", str(done.test_rows), f"{done.test_accuracy:.4f}"],
@@ -239,7 +191,7 @@ def quantize(as_json: bool, preset: str, bits: tuple[str, ...], task: str | None
     numbers = {name: rest[name] for name in ("weight_bits", "code_bits", "input_bits", "bias_correction", "sparsity")}
     asked = options.Asked(preset=options.Preset(preset), layers=options.parse_bits(bits), **numbers, **chosen)
     others = {name: value for name, value in rest.items() if name not in chosen and name not in numbers}
-    done = run(QuantizeRequest(asked=asked, task=None if task is None else Task(task), **others), _Talk())
+    done = run(QuantizeRequest(asked=asked, task=None if task is None else Task(task), **others), Talk())
     if as_json:
         deliver(json.dumps({"folder": str(done.folder), **summary(done)}, indent=1))
         return
@@ -282,7 +234,7 @@ def explore(model: Path, budgets: str, generations: int, population: int, seed: 
         hint = "for instance 0.01,0.05"
         raise UsageError(f"budgets cannot be {budgets}", where="--budget-accuracy", hint=hint) from error
     plan = Plan(generations=generations, population=population, seed=seed)
-    found = run(ExploreRequest(model=model, budgets=shares, plan=plan, **rest), _Talk())
+    found = run(ExploreRequest(model=model, budgets=shares, plan=plan, **rest), Talk())
     rows = [["loss at most", "selection accuracy", "cm2 before the full portfolio", "bundle"]]
     rows += [[f"{budget:g}", f"{point.accuracy:.4f}", f"{point.mapped:.4g}", str(folder)]
              for budget, point, _, folder in found.chosen]  # fmt: skip
@@ -298,10 +250,10 @@ def explore(model: Path, budgets: str, generations: int, population: int, seed: 
 @common
 def check(model: Path, target: str, settings: tuple[str, ...]) -> None:
     """List everything that a target would refuse of a model, at once."""
-    from edgecomp import build as flows
+    from edgecomp import pipeline
     from edgecomp.project import parse_settings
 
-    raise_all(InexpressibleError, flows.check(model, target, parse_settings(settings)))
+    raise_all(InexpressibleError, pipeline.check(model, target, parse_settings(settings)))
     deliver(f"{model}: nothing stands in the way of {target}")
 
 
@@ -311,13 +263,13 @@ def check(model: Path, target: str, settings: tuple[str, ...]) -> None:
 @common
 def verify(folder: Path, locate: bool) -> None:
     """Run a bundle's simulations again and hold every code against the golden ones."""
-    from edgecomp import build as flows
+    from edgecomp import pipeline
     from edgecomp.bundle import audit
 
     changed = audit(folder)
     for problem in changed:
         say(f"warning: {problem}")
-    deliver(flows.verify(folder, locate=locate, progress=_Talk()))
+    deliver(pipeline.verify(folder, locate=locate, progress=Talk()))
     raise_all(MismatchError, changed)
 
 

@@ -91,7 +91,7 @@ def real_bomb() -> bytes:
 
 
 def shape_of(model: Path) -> tuple[int, ...]:
-    from edgecomp.build import read_model
+    from edgecomp.pipeline import read_model
 
     (node,) = read_model(model).network.inputs
     return node.shape

@@ -56,7 +56,7 @@ def test_the_testbench_bites(bundle: Path) -> None:
 
 
 def test_a_bundle_builds_again_to_the_same_network(bundle: Path) -> None:
-    from edgecomp.build import read_model
+    from edgecomp.pipeline import read_model
 
     network = read_model(bundle).network
     assert network.problems() == ()

@@ -31,23 +31,24 @@ from edgecomp.errors import (
     UsageError,
 )
 from edgecomp.report import Report, plain, render, to_json
+from edgecomp.talk import Talk
 from tests.reports import small_report
 
 TOP = Path(__file__).resolve().parent.parent
 
 
 class Flow(ModuleType):
-    """A stand-in for edgecomp.build that records what it is asked and fails as told."""
+    """A stand-in for edgecomp.pipeline that records what it is asked and fails as told."""
 
     def __init__(self) -> None:
-        super().__init__("edgecomp.build")
+        super().__init__("edgecomp.pipeline")
         self.failing: BaseException | None = None
         self.problems: tuple[Problem, ...] = ()
         self.report: Report = small_report()
         self.asked: SimpleNamespace = SimpleNamespace()
         self.BuildRequest = SimpleNamespace
 
-    def build(self, request: SimpleNamespace, progress: cli._Talk) -> SimpleNamespace:
+    def build(self, request: SimpleNamespace, progress: Talk) -> SimpleNamespace:
         self.asked = request
         progress.stage("reading")
         if self.failing:
@@ -58,7 +59,7 @@ class Flow(ModuleType):
         self.asked = SimpleNamespace(model=model, target=target, settings=settings)
         return self.problems
 
-    def verify(self, folder: Path, *, locate: bool, progress: cli._Talk) -> str:
+    def verify(self, folder: Path, *, locate: bool, progress: Talk) -> str:
         self.asked = SimpleNamespace(folder=folder, locate=locate)
         progress.stage("simulating")
         if self.failing:
@@ -69,8 +70,8 @@ class Flow(ModuleType):
 @pytest.fixture
 def flow(monkeypatch: pytest.MonkeyPatch) -> Flow:
     stand_in = Flow()
-    monkeypatch.setitem(sys.modules, "edgecomp.build", stand_in)
-    monkeypatch.setattr("edgecomp.build", stand_in, raising=False)
+    monkeypatch.setitem(sys.modules, "edgecomp.pipeline", stand_in)
+    monkeypatch.setattr("edgecomp.pipeline", stand_in, raising=False)
     return stand_in
 
 
@@ -332,7 +333,7 @@ def test_signals_clear_up_and_end_with_their_code(tmp_path: Path, sent: signal.S
         "    try: tools.run(['sh', '-c', 'touch started; sleep 60'], cwd=Path.cwd(), seconds=60)\n"
         "    finally: Path('cleared').touch()\n"
         "module = types.SimpleNamespace(build=build, BuildRequest=dict)\n"
-        "import edgecomp; edgecomp.build = sys.modules['edgecomp.build'] = module\n"
+        "import edgecomp; edgecomp.pipeline = sys.modules['edgecomp.pipeline'] = module\n"
         "sys.argv = ['edgecomp', 'build']; cli.entry()"
     )
     environment = {**os.environ, "PYTHONPATH": str(TOP), "TMPDIR": str(tmp_path)}
@@ -363,7 +364,7 @@ def test_readme_and_the_program_have_the_same_commands_and_options() -> None:
 def test_readme_has_every_exit_code_and_setting() -> None:
     from edgecomp.backends.hls.options import SETTINGS
     from edgecomp.backends.rtl.options import SETTINGS as RTL_SETTINGS
-    from edgecomp.build import OWN_SETTINGS
+    from edgecomp.pipeline import OWN_SETTINGS
 
     text = (TOP / "README.md").read_text("utf-8")
     codes = {int(code) for code in re.findall(r"^\| (\d+) \|", text, flags=re.MULTILINE)}
@@ -376,13 +377,13 @@ def test_readme_has_every_exit_code_and_setting() -> None:
 def test_a_bar_on_a_terminal_and_lines_elsewhere(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    talk = cli._Talk()
+    talk = Talk()
     for done in range(1, 101):
         talk.advance(done, 100, "steps")
     lines = capsys.readouterr().err.splitlines()
     assert [line.partition("] ")[2] for line in lines] == ["1 of 100 steps", "100 of 100 steps"]
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    talk = cli._Talk()
+    talk = Talk()
     for done in range(1, 101):
         talk.advance(done, 100, "steps")
     drawn = capsys.readouterr().err

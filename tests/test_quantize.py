@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from edgecomp import cli
-from edgecomp.build import BuildRequest, build
 from edgecomp.errors import (
     DataError,
     DiskError,
@@ -26,6 +25,7 @@ from edgecomp.errors import (
     ToolError,
     UsageError,
 )
+from edgecomp.pipeline import BuildRequest, build
 from edgecomp.quantize.options import Asked, Bits, Equalisation, Granularity, Preset, Rounding, parse_bits
 from edgecomp.quantize.run import QuantizeRequest, quantize
 

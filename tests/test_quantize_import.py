@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from edgecomp.build import BuildRequest, build
 from edgecomp.errors import EdgecompError, InexpressibleError, MismatchError, ModelError
 from edgecomp.frontend import read
+from edgecomp.pipeline import BuildRequest, build
 from edgecomp.project import Task
 from edgecomp.quantize import exported
 from edgecomp.quantize.calibrate import calibrated

@@ -24,7 +24,6 @@ from edgecomp.backends.rtl.stream_circuit import StreamCircuit, assembled, check
 from edgecomp.backends.rtl.stream_depth import occupancies
 from edgecomp.backends.rtl.stream_emit import stream_files
 from edgecomp.backends.rtl.synthesis import used
-from edgecomp.build import read_model
 from edgecomp.cli import main
 from edgecomp.errors import InexpressibleError, MismatchError, UsageError
 from edgecomp.export import to_onnx
@@ -48,6 +47,7 @@ from edgecomp.ir import (
     SumPool,
     Transpose,
 )
+from edgecomp.pipeline import read_model
 from edgecomp.project import load_target
 from edgecomp.simulate import verify_script
 from tests.stream_networks import random_stream

@@ -24,7 +24,6 @@ from edgecomp.backends.printed import PrintedTarget, load_library
 from edgecomp.backends.printed.cost import area_cm2
 from edgecomp.backends.printed.design import make_design
 from edgecomp.backends.printed.options import Effort, PrintedOptions
-from edgecomp.build import BuildRequest, build, read_model
 from edgecomp.contract import quantise_input
 from edgecomp.data import check_targets, load_data
 from edgecomp.errors import DataError, DiskError, MismatchError, UsageError
@@ -32,6 +31,7 @@ from edgecomp.export import to_onnx
 from edgecomp.flows import Progress
 from edgecomp.ir import Network
 from edgecomp.passes import with_argmax
+from edgecomp.pipeline import BuildRequest, build, read_model
 from edgecomp.project import Task, family_of, find_project
 
 CHECKPOINT, TRAINING, OURS = "checkpoint.npz", "train.npz", "explore.json"

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import assert_never
 
-import numpy as np
-
 from edgecomp.backends.mcu.ctypes import literal, local, product, stored
-from edgecomp.backends.mcu.plan import Elementwise
-from edgecomp.backends.mcu.writer import Lines, Writer
+from edgecomp.backends.mcu.dense import accumulator, dense, factor
+from edgecomp.backends.mcu.plan import Elementwise, Job, filter_packing
+from edgecomp.backends.mcu.writer import Lines, Table, Writer, indented, opened
 from edgecomp.ir import (
     Add,
     ArgMax,
@@ -17,7 +16,6 @@ from edgecomp.ir import (
     Conv,
     Dense,
     Input,
-    Ints,
     MaxPool,
     Mul,
     Node,
@@ -33,10 +31,13 @@ from edgecomp.ir import (
 )
 
 
-def compute(w: Writer, node: Node, chain: Sequence[Elementwise]) -> Lines:
+def compute(w: Writer, job: Job) -> Lines:
     """The loops of one job."""
+    node, chain = job.node, job.chain
     match node:
-        case Dense() | Conv() | TableDense() | MaxPool() | SumPool():
+        case Dense():
+            return dense(w, node, job)
+        case Conv() | TableDense() | MaxPool() | SumPool():
             return sums(w, node, chain)
         case ArgMax():
             return arg_max(w, node, chain)
@@ -54,10 +55,8 @@ def compute(w: Writer, node: Node, chain: Sequence[Elementwise]) -> Lines:
             assert_never(node)
 
 
-def sums(w: Writer, node: Dense | Conv | TableDense | MaxPool | SumPool, chain: Sequence[Elementwise]) -> Lines:
+def sums(w: Writer, node: Conv | TableDense | MaxPool | SumPool, chain: Sequence[Elementwise]) -> Lines:
     match node:
-        case Dense():
-            return dense(w, node, chain)
         case Conv():
             return conv(w, node, chain)
         case TableDense():
@@ -68,40 +67,6 @@ def sums(w: Writer, node: Dense | Conv | TableDense | MaxPool | SumPool, chain: 
             assert_never(node)
 
 
-def dense(w: Writer, node: Dense, chain: Sequence[Elementwise]) -> Lines:
-    outputs, inputs = node.weight.shape
-    o, i, acc, p = w.names.of("o"), w.names.of("i"), w.names.of("acc"), w.names.of("p")
-    kind = accumulator(w, node, node.weight.array.reshape(outputs, -1), node.bias)
-    read, _, table = w.table(f"{node.name}_weight", node.weight.array).rstrip("[").partition("&")
-    bias = w.parameter(f"{node.name}_bias", node.bias, o)
-    return [
-        "{", f"const {read[1:].partition(')')[0]} *{p} = {table};",  # the weights are walked through in their order
-        *opened(o, outputs), f"    {kind} {acc} = {bias};",
-        f"    for (int_fast16_t {i} = 0; {i} < {inputs}; {i}++, {p}++)",
-        f"        {acc} += ({kind})({factor(w, node)}{read}{p}) * {w.read(node.x, i)});",
-        *indented(w.stored(node, acc, chain, o, o)), "}", "}",
-    ]  # fmt: skip
-
-
-def factor(w: Writer, node: Dense | Conv) -> str:
-    """The cast that makes a product as narrow as it may be: a machine of 8 bits multiplies 16 bits far faster."""
-    x = w.values[node.x]
-    size = max(abs(x.least), abs(x.greatest), 1)
-    weight = max(int(abs(node.weight.array.astype(object)).max(initial=0)), 1)
-    return f"({local(-weight * size, weight * size)})"
-
-
-def accumulator(
-    w: Writer, node: Dense | Conv, rows: np.ndarray[tuple[int, ...], np.dtype[np.int64]], bias: Ints
-) -> str:
-    """A type that holds every partial sum, every weight and every product."""
-    x = w.values[node.x]
-    size = max(abs(x.least), abs(x.greatest))
-    bound = max(int(abs(row.astype(object)).sum()) for row in rows) * size + int(abs(bias.array).max())
-    bound = max(bound, int(abs(rows).max(initial=0)), size)
-    return local(-bound, bound)
-
-
 def conv(w: Writer, node: Conv, chain: Sequence[Elementwise]) -> Lines:
     """Weights and elements of a channel start where the last one's end; taps that lie in the padding are left out."""
     weight, x, y = node.weight.array, w.values[node.x], w.values[node.name]
@@ -109,8 +74,8 @@ def conv(w: Writer, node: Conv, chain: Sequence[Elementwise]) -> Lines:
     kind = accumulator(w, node, weight.reshape(outputs, -1), node.bias)
     o, acc, row, p, at = (w.names.of(hint) for hint in ("o", "acc", "row", "p", "at"))
     places = [w.names.of("p") for _ in node.stride]
-    read, _, table = w.table(f"{node.name}_weight", weight).rstrip("[").partition("&")
-    element = f"const {read[1:].partition(')')[0]} *"
+    table, above, unpack = filters(w, node)
+    element = f"const {table.element} *"
     steps = [product(x.shape[axis + 1 :]) for axis in range(len(x.shape))]
     most = 2 * x.size + sum((k * d + n * s) * step for k, d, n, s, step in
                             zip(taps[1:], node.dilation, y.shape[1:], node.stride, steps[1:], strict=True))  # fmt: skip
@@ -119,8 +84,9 @@ def conv(w: Writer, node: Conv, chain: Sequence[Elementwise]) -> Lines:
     starts += [f"({index})({o} / {outputs // node.groups}) * {taps[0] * steps[0]}"] if node.groups > 1 else []
     before = sum(first * step for (first, _), step in zip(node.pads, steps[1:], strict=True))
     limits, ks = zip(*(tap_range(w, node, axis, place) for axis, place in enumerate(places)), strict=True)
-    lines = ["{", f"{element}{row} = {table};",
-             f"for (int_fast16_t {o} = 0; {o} < {outputs}; {o}++, {row} += {product(taps)}) {{"]  # fmt: skip
+    walk = "" if unpack else f", {row} += {product(taps)}"
+    lines = ["{", *above, f"{element}{row} = {table.name};",
+             f"for (int_fast16_t {o} = 0; {o} < {outputs}; {o}++{walk}) {{", *unpack]  # fmt: skip
     for place, count, limit in zip(places, y.shape[1:], limits, strict=True):
         lines += [*opened(place, count), *limit]
     c = w.names.of("c")
@@ -131,9 +97,29 @@ def conv(w: Writer, node: Conv, chain: Sequence[Elementwise]) -> Lines:
         f"for (int_fast16_t {c} = 0; {c} < {taps[0]}; {c}++, {p} += {product(taps[1:])}, {at} += {steps[0]}) {{",
     ]
     inside, p, at = rows(w, node, ks, (element, p), (index, at))
-    lines += [*inside, f"{acc} += ({kind})({factor(w, node)}{read}({p})) * {w.read(node.x, at)});", *["}"] * len(ks)]
+    lines += [
+        *inside,
+        f"{acc} += ({kind})({factor(w, node)}{table.read}{p}) * {w.read(node.x, at)});",
+        *["}"] * len(ks),
+    ]
     lines += ["}", *w.stored(node, acc, chain, flat([o, *places], y.shape), o)]
     return [*lines, *["}"] * (2 + len(places))]
+
+
+def filters(w: Writer, node: Conv) -> tuple[Table, Lines, Lines]:
+    """Where an output channel's weights start, what comes before all channels, and what unpacks those of one."""
+    weight, few = node.weight.array, filter_packing(node)
+    if few is None:
+        return w.walked(f"{node.name}_weight", weight), [], []
+    kind = stored(int(weight.min()), int(weight.max()))
+    slot, member = w.plan.filters[node.name]
+    p, k, codes = (w.names.of(hint) for hint in ("p", "k", "codes"))
+    table, buffer = w.walked(f"{node.name}_weight", few.table), f"s{slot}.{member}"
+    code = few.decoded(f"(int_fast16_t)({codes} & {(1 << few.bits) - 1})")
+    unpacked = [f"uint_fast8_t {codes} = 0;", *opened(k, product(weight.shape[1:])), f"    if ({k} % {few.each} == 0) {{",
+                f"        {codes} = {table.read}{p});", f"        {p}++;", "    }",
+                f"    {buffer}[{k}] = ({kind})({code});", f"    {codes} >>= {few.bits};", "}"]  # fmt: skip
+    return Table(element=kind, read="*(", name=buffer), [f"const {table.element} *{p} = {table.name};"], unpacked
 
 
 def rows(
@@ -317,14 +303,6 @@ def concat(w: Writer, node: Concat, chain: Sequence[Elementwise]) -> Lines:
         lines += ["}"] * len(axes)
         start += x.shape[node.axis]
     return lines
-
-
-def opened(index: str, count: int) -> Lines:
-    return [f"for (int_fast16_t {index} = 0; {index} < {count}; {index}++) {{"]
-
-
-def indented(lines: Sequence[str]) -> Lines:
-    return ["    " + line for line in lines]
 
 
 def flat(indices: Sequence[str], shape: Sequence[int]) -> str:

@@ -4,36 +4,51 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edgecomp.backends.mcu.ctypes import stored
-from edgecomp.ir import Input, Network, Node, Output, Requant, Reshape, Step, operands
+from edgecomp.backends.mcu.packing import FILTER_CODE, Packed, packed
+from edgecomp.ir import ArgMax, Conv, Dense, Input, Network, Node, Output, Requant, Reshape, Step, operands
 
 Elementwise = Requant | Step | Output
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A node whose elements are computed one by one, and the elementwise nodes that each element passes at once."""
+    """A node whose elements are computed one by one, and the elementwise nodes that each element passes at once.
+
+    Where `best` is there, the elements are not stored: only the index of the greatest is kept, which passes `after`.
+    """
 
     node: Node
     chain: tuple[Elementwise, ...]
+    best: ArgMax | None = None
+    after: tuple[Elementwise, ...] = ()
+
+    @property
+    def value(self) -> str:
+        """The name of the value whose elements leave the chain."""
+        return self.chain[-1].name if self.chain else self.node.name
 
     @property
     def result(self) -> str:
         """The name of the value that is stored."""
-        return self.chain[-1].name if self.chain else self.node.name
+        if self.best is None:
+            return self.value
+        return self.after[-1].name if self.after else self.best.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """`jobs` in order; `place` names the slot of each stored value that is no output; `slots` lists each slot's
-    members (field, C type, elements); `source` is the value whose memory a view reads."""
+    members (field, C type, elements); `source` is the value whose memory a view reads; `filters` the place where a
+    convolution whose weights are packed unpacks those of a channel."""
 
     jobs: tuple[Job, ...]
     place: Mapping[str, tuple[int, str]]
     slots: tuple[tuple[tuple[str, str, int], ...], ...]
     source: Mapping[str, str]
+    filters: Mapping[str, tuple[int, str]]
 
 
 def make_plan(network: Network) -> Plan:
@@ -44,47 +59,78 @@ def make_plan(network: Network) -> Plan:
         for name in operands(job.node):
             last[source[name]] = time
     values = network.values()
-    free: dict[int, int] = {}  # slot -> the time from which it is free
-    sizes: list[int] = []
-    members: list[list[tuple[str, str, int]]] = []
-    place: dict[str, tuple[int, str]] = {}
+    slots = _Slots()
+    place, filters = {}, {}
     outputs = {node.name for node in network.outputs}
     for time, job in enumerate(jobs):
         name = job.result
-        if name in outputs:
-            continue
-        value = values[name]
-        kind = stored(value.least, value.greatest)
-        size = value.size * int(kind.strip("uint_")) // 8
-        ready = [slot for slot, until in free.items() if until < time]
-        slot = min(ready, key=lambda s: (abs(sizes[s] - size), s), default=len(sizes))
-        if slot == len(sizes):
-            sizes.append(0)
-            members.append([])
-        sizes[slot] = max(sizes[slot], size)
-        field = f"v{len(place)}"
-        members[slot].append((field, kind, value.size))
-        place[name] = (slot, field)
-        free[slot] = last.get(name, time)
-    return Plan(jobs=tuple(jobs), place=place, slots=tuple(map(tuple, members)), source=source)
+        if name not in outputs:
+            value = values[name]
+            place[name] = slots.take(stored(value.least, value.greatest), value.size, time, last.get(name, time))
+        if isinstance(job.node, Conv) and filter_packing(job.node) is not None:
+            weight = job.node.weight.array
+            filters[job.node.name] = slots.take(
+                stored(int(weight.min()), int(weight.max())), weight[0].size, time, time
+            )
+    return Plan(jobs=tuple(jobs), place=place, slots=tuple(map(tuple, slots.members)), source=source, filters=filters)
+
+
+def filter_packing(node: Conv) -> Packed | None:
+    """How a convolution's weights are packed, a row of bytes for each output channel."""
+    return packed(node.weight.array.reshape(len(node.weight.array), -1), FILTER_CODE)
+
+
+@dataclass(slots=True)
+class _Slots:
+    """Memory given so far: the time from which each slot is free, its bytes and its members."""
+
+    free: dict[int, int] = field(default_factory=dict)
+    sizes: list[int] = field(default_factory=list)
+    members: list[list[tuple[str, str, int]]] = field(default_factory=list)
+
+    def take(self, kind: str, count: int, time: int, until: int) -> tuple[int, str]:
+        """(slot, field) of elements that live from one time to another: the free slot nearest in size, or a new one."""
+        size = count * int(kind.strip("uint_")) // 8
+        ready = [slot for slot, end in self.free.items() if end < time]
+        slot = min(ready, key=lambda s: (abs(self.sizes[s] - size), s), default=len(self.sizes))
+        if slot == len(self.sizes):
+            self.sizes.append(0)
+            self.members.append([])
+        self.sizes[slot] = max(self.sizes[slot], size)
+        name = f"v{sum(map(len, self.members))}"
+        self.members[slot].append((name, kind, count))
+        self.free[slot] = until
+        return slot, name
 
 
 def _jobs(network: Network) -> list[Job]:
     """Every node that computes; one that a single elementwise node reads is followed by it at once."""
     readers = Counter(name for node in network.nodes for name in set(operands(node)))
     follower = {operands(node)[0]: node for node in network.nodes if isinstance(node, Elementwise)}
-    jobs, done = [], set()
+    jobs: list[Job] = []
+    done: set[str] = set()
     for node in network.nodes:
         if isinstance(node, Input | Reshape) or node.name in done:
             continue
-        chain: list[Elementwise] = []
-        at: Node = node
-        while not isinstance(at, Output) and readers[at.name] == 1 and at.name in follower:
-            at = follower[at.name]
-            chain.append(at)
-            done.add(at.name)
-        jobs.append(Job(node=node, chain=tuple(chain)))
+        chain = _followers(node, follower, readers)
+        job = Job(node=node, chain=chain)
+        chosen = next((n for n in network.nodes if isinstance(n, ArgMax) and n.x == job.value), None)
+        if isinstance(node, Dense) and readers[job.value] == 1 and chosen is not None and not chosen.tree.array.size:
+            job = Job(node=node, chain=chain, best=chosen, after=_followers(chosen, follower, readers))
+            done.add(chosen.name)
+        done |= {n.name for n in (*job.chain, *job.after)}
+        jobs.append(job)
     return jobs
+
+
+def _followers(node: Node, follower: Mapping[str, Elementwise], readers: Mapping[str, int]) -> tuple[Elementwise, ...]:
+    """The elementwise nodes behind a node, as long as nothing else reads what they read."""
+    chain: list[Elementwise] = []
+    at: Node = node
+    while not isinstance(at, Output) and readers[at.name] == 1 and at.name in follower:
+        at = follower[at.name]
+        chain.append(at)
+    return tuple(chain)
 
 
 def _sources(network: Network) -> dict[str, str]:

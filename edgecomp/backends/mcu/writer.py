@@ -28,6 +28,15 @@ Lines = list[str]
 FEW_THRESHOLDS = 8  # a longer list is halved again and again
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A constant array: the type of an element, its reader `(type)READ(` without address and end, its name."""
+
+    element: str
+    read: str
+    name: str
+
+
 @dataclass(slots=True, kw_only=True)
 class Writer:
     """The program so far: constant tables, and names."""
@@ -38,15 +47,33 @@ class Writer:
     names: Names
     ends: dict[str, str] = field(default_factory=dict)
     tables: Lines = field(default_factory=list)
+    known: dict[tuple[str, Ints], Table] = field(default_factory=dict)
+    helpers: dict[str, tuple[str, Lines]] = field(default_factory=dict)
     constant_bytes: int = 0
 
     def table(self, hint: str, values: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> str:
         """A constant array's reader: `READ(&name[` without its index and end."""
-        name = self.names.of(hint)
-        declaration, read, size = constant(name, values)
-        self.constant_bytes += size
-        self.tables.append(declaration)
-        return f"{read}(&{name}["
+        table = self.walked(hint, values)
+        return f"{table.read}&{table.name}["
+
+    def walked(self, hint: str, values: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> Table:
+        """A constant array, written once."""
+        key = hint, Ints(values)
+        if key not in self.known:
+            name = self.names.of(hint)
+            declaration, read, size = constant(name, values)
+            self.constant_bytes += size
+            self.tables.append(declaration)
+            self.known[key] = Table(element=read[1:].partition(")")[0], read=f"{read}(", name=name)
+        return self.known[key]
+
+    def helper(self, hint: str, before: str, rest: Lines) -> str:
+        """The name of a function that stands between `before` and `rest` in its definition, written once."""
+        key = "\n".join([before, *rest])
+        if key not in self.helpers:
+            name = self.names.of(hint)
+            self.helpers[key] = name, [f"{before}{name}{rest[0]}", *rest[1:], ""]
+        return self.helpers[key][0]
 
     def parameter(self, hint: str, vector: Ints, channel: str) -> str:
         """A per-channel parameter: a literal where all channels share it."""
@@ -67,6 +94,16 @@ class Writer:
         slot, member = self.plan.place[node.name]
         return f"({kind})s{slot}.{member}[{index}]"
 
+    def place(self, name: str) -> tuple[str, str] | None:
+        """(type of an element, array) in which a value lies as it is; None where a code has yet to be decoded."""
+        value, node = self.values[name], self.node(self.plan.source[name])
+        if not isinstance(node, Input):
+            slot, member = self.plan.place[node.name]
+            return stored(value.least, value.greatest), f"s{slot}.{member}"
+        if node.zero_point or node.encoding is Encoding.BIPOLAR:
+            return None
+        return stored(node.lo, node.hi), self.ends[node.name]
+
     def node(self, name: str) -> Node:
         return next(node for node in self.network.nodes if node.name == name)
 
@@ -74,8 +111,14 @@ class Writer:
 
     def passed(self, variable: str, value: Value, chain: Sequence[Elementwise], index: str, channel: str) -> Lines:
         """Take `variable`, an element of `value`, through the chain and store it under `index`."""
+        lines, result, last = self.through(variable, value, chain, channel)
+        return [*lines, f"{self.target(chain[-1].name, index)} = ({stored(last.least, last.greatest)}){result};"]
+
+    def through(
+        self, variable: str, value: Value, chain: Sequence[Elementwise], channel: str
+    ) -> tuple[Lines, str, Value]:
+        """(lines, variable, value) behind the chain."""
         lines: Lines = []
-        name = ""
         for node in chain:
             match node:
                 case Requant():
@@ -87,9 +130,8 @@ class Writer:
                 case _:
                     assert_never(node)
             lines += more
-            value, name = self.values[node.name], node.name
-        target = self.target(name, index)
-        return [*lines, f"{target} = ({stored(value.least, value.greatest)}){variable};"]
+            value = self.values[node.name]
+        return lines, variable, value
 
     def target(self, name: str, index: str) -> str:
         if name in self.ends:
@@ -160,3 +202,11 @@ class Writer:
         if chain:
             return self.passed(expression, value, chain, index, channel)
         return [f"{self.target(node.name, index)} = ({stored(value.least, value.greatest)}){expression};"]
+
+
+def opened(index: str, count: int) -> Lines:
+    return [f"for (int_fast16_t {index} = 0; {index} < {count}; {index}++) {{"]
+
+
+def indented(lines: Sequence[str]) -> Lines:
+    return ["    " + line for line in lines]

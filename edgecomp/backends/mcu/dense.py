@@ -1,0 +1,123 @@
+"""Dense layers: weights walked through in their order, whole or packed, and the best of the outputs while they come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from edgecomp.backends.mcu.ctypes import literal, local
+from edgecomp.backends.mcu.packing import LOOP_CODE, PAIR_CODE, Packed, packed
+from edgecomp.backends.mcu.plan import Job
+from edgecomp.backends.mcu.writer import Lines, Writer, indented
+from edgecomp.ir import Conv, Dense, Ints
+
+FEW_INPUTS = (
+    6  # so few products are not worth a call: some 12 instructions, where the loop of its own saves 2 or 3 each
+)
+
+
+def dense(w: Writer, node: Dense, job: Job, returned: str = "") -> Lines:
+    """The loops of one layer; with `returned`, a C type, they end the function with the index of the greatest."""
+    outputs, inputs = node.weight.shape
+    o, acc, p = w.names.of("o"), w.names.of("acc"), w.names.of("p")
+    kind = accumulator(w, node, node.weight.array, node.bias)
+    few, place = packed(node.weight.array, LOOP_CODE), w.place(node.x)
+    table = w.walked(f"{node.name}_weight", node.weight.array if few is None else few.table)
+    bias = w.parameter(f"{node.name}_bias", node.bias, o)
+    first, each, last = finished(w, job, acc, o, returned)
+    if place is not None and inputs >= FEW_INPUTS:
+        walk, products = f", {p} += {inputs if few is None else few.table.shape[1]}", []
+        bias = f"{dot(w, node, kind, few, table.read)}({p}, {place[1]}, {inputs}, {bias})"
+    else:
+        i, walk = w.names.of("i"), ""
+        products = sum_loop(w, node, few, table.read, acc=acc, kind=kind, p=p, count=str(inputs), i=i,
+                            x=lambda index: w.read(node.x, index))  # fmt: skip
+    return [
+        "{", *first, f"const {table.element} *{p} = {table.name};",
+        f"for (int_fast16_t {o} = 0; {o} < {outputs}; {o}++{walk}) {{",
+        f"    {'' if products else 'const '}{kind} {acc} = {bias};", *indented(products), *indented(each), "}", *last, "}",
+    ]  # fmt: skip
+
+
+def finished(w: Writer, job: Job, acc: str, o: str, returned: str) -> tuple[Lines, Lines, Lines]:
+    """What becomes of an element: lines before the loop over the outputs, in it, and behind it."""
+    if job.best is None:
+        return [], w.stored(job.node, acc, job.chain, o, o), []
+    lines, variable, value = w.through(acc, w.values[job.node.name], job.chain, o)
+    best, top = w.names.of("best"), w.names.of("top")
+    first = [f"int_fast16_t {best} = 0;", f"{local(value.least, value.greatest)} {top} = {literal(value.least)};"]
+    each = [*lines, f"if ({variable} > {top}) {{", f"    {top} = {variable};", f"    {best} = {o};", "}"]
+    if returned:
+        return first, each, [f"return ({returned}){best};"]
+    return first, each, w.stored(job.best, best, job.after, "0", "0")
+
+
+def dot(w: Writer, node: Dense, kind: str, few: Packed | None, read: str) -> str:
+    """The name of the function that adds the products of one output; layers of the same types share it.
+
+    A loop that is a function of its own has all registers of a small core.
+    """
+    element = w.place(node.x)
+    assert element is not None, "only a plain array is given to a function"
+    weight = "uint8_t" if few is not None else read[1:].partition(")")[0]
+    x = w.values[node.x]
+    wide = local(x.least, x.greatest)
+    if few is None:
+        product = f"acc += ({kind})({factor(w, node)}{read}{{}}) * ({wide}){{}});"
+        body = [
+            "#if defined(__ARM_ARCH_6M__) /* which has no load that moves its pointer */",
+            "    do {", "        n--;", f"        {product.format('w + n', 'x[n]')}", "    } while (n);", "#else",
+            f"    const {element[0]} *const end = x + n;",
+            "    do {", f"        {product.format('w', '*x')}", "        w++;", "        x++;", "    } while (x != end);",
+            "#endif",
+        ]  # fmt: skip
+    else:
+        body = indented(sum_loop(w, node, few, read, acc="acc", kind=kind, p="w", count="n", i="i",
+                                 x=lambda index: f"({wide})x[{index}]"))  # fmt: skip
+    head = f"(const {weight} *w, const {element[0]} *x, int_fast16_t n, {kind} acc) {{"
+    return w.helper("dot", f"static ALONE {kind} ", [head, *body, "    return acc;", "}"])
+
+
+def sum_loop(
+    w: Writer, node: Dense, few: Packed | None, read: str, *, acc: str, kind: str, p: str, count: str, i: str,
+    x: Callable[[str], str],
+) -> Lines:  # fmt: skip
+    """The loop over `count` products, whose weights are read from `p`.
+
+    Of packed weights a byte is read when the codes of the last one are used up; two codes of 4 bits are taken at once.
+    """
+    narrow = f"{acc} += ({kind})({factor(w, node)}"
+    if few is None:
+        return [f"for (int_fast16_t {i} = 0; {i} < {count}; {i}++, {p}++)", f"    {narrow}{read}{p}) * {x(i)});"]
+    mask = (1 << few.bits) - 1
+
+    def product(code: str, index: str) -> str:
+        return f"    {narrow}({few.decoded(f'(int_fast16_t)({code})')}) * {x(index)});"
+
+    if few.each == 2 and node.weight.shape[1] % 2 == 0 and few.saved > PAIR_CODE:
+        return [f"for (int_fast16_t {i} = 0; {i} < {count}; {i} += 2, {p}++) {{",
+                f"    const uint_fast8_t codes = {read}{p});",
+                product(f"codes & {mask}", i), product(f"codes >> {few.bits}", f"{i} + 1"), "}"]  # fmt: skip
+    return ["uint_fast8_t codes = 0;", f"for (int_fast16_t {i} = 0; {i} < {count}; {i}++) {{",
+            f"    if ({i} % {few.each} == 0) {{", f"        codes = {read}{p});", f"        {p}++;", "    }",
+            product(f"codes & {mask}", i), f"    codes >>= {few.bits};", "}"]  # fmt: skip
+
+
+def factor(w: Writer, node: Dense | Conv) -> str:
+    """The cast that makes a product as narrow as it may be: a machine of 8 bits multiplies 16 bits far faster."""
+    x = w.values[node.x]
+    size = max(abs(x.least), abs(x.greatest), 1)
+    weight = max(int(abs(node.weight.array.astype(object)).max(initial=0)), 1)
+    return f"({local(-weight * size, weight * size)})"
+
+
+def accumulator(
+    w: Writer, node: Dense | Conv, rows: np.ndarray[tuple[int, ...], np.dtype[np.int64]], bias: Ints
+) -> str:
+    """A type that holds every partial sum, every weight and every product."""
+    x = w.values[node.x]
+    size = max(abs(x.least), abs(x.greatest))
+    bound = max(int(abs(row.astype(object)).sum()) for row in rows) * size + int(abs(bias.array).max())
+    bound = max(bound, int(abs(rows).max(initial=0)), size)
+    return local(-bound, bound)

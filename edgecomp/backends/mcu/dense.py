@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from edgecomp.backends.mcu.ctypes import literal, local
@@ -12,9 +10,7 @@ from edgecomp.backends.mcu.plan import Job
 from edgecomp.backends.mcu.writer import Lines, Writer, indented
 from edgecomp.ir import Conv, Dense, Ints
 
-FEW_INPUTS = (
-    6  # so few products are not worth a call: some 12 instructions, where the loop of its own saves 2 or 3 each
-)
+FEW_INPUTS = 6  # so few products are not worth a call, some 12 instructions: its loop saves 2 or 3 for each
 
 
 def dense(w: Writer, node: Dense, job: Job, returned: str = "") -> Lines:
@@ -22,21 +18,21 @@ def dense(w: Writer, node: Dense, job: Job, returned: str = "") -> Lines:
     outputs, inputs = node.weight.shape
     o, acc, p = w.names.of("o"), w.names.of("acc"), w.names.of("p")
     kind = accumulator(w, node, node.weight.array, node.bias)
-    few, place = packed(node.weight.array, LOOP_CODE), w.place(node.x)
+    few = packed(node.weight.array, LOOP_CODE) if inputs >= FEW_INPUTS else None
     table = w.walked(f"{node.name}_weight", node.weight.array if few is None else few.table)
     bias = w.parameter(f"{node.name}_bias", node.bias, o)
     first, each, last = finished(w, job, acc, o, returned)
-    if place is not None and inputs >= FEW_INPUTS:
+    if inputs >= FEW_INPUTS:
         walk, products = f", {p} += {inputs if few is None else few.table.shape[1]}", []
-        bias = f"{dot(w, node, kind, few, table.read)}({p}, {place[1]}, {inputs}, {bias})"
+        bias = f"{dot(w, node, kind, few, table.read)}({p}, {w.place(node.x)[1]}, {inputs}, {bias})"
     else:
         i, walk = w.names.of("i"), ""
-        products = sum_loop(w, node, few, table.read, acc=acc, kind=kind, p=p, count=str(inputs), i=i,
-                            x=lambda index: w.read(node.x, index))  # fmt: skip
+        products = [f"for (int_fast16_t {i} = 0; {i} < {inputs}; {i}++, {p}++)",
+                    f"    {acc} += ({kind})({factor(w, node)}{table.read}{p}) * {w.read(node.x, i)});"]  # fmt: skip
     return [
         "{", *first, f"const {table.element} *{p} = {table.name};",
         f"for (int_fast16_t {o} = 0; {o} < {outputs}; {o}++{walk}) {{",
-        f"    {'' if products else 'const '}{kind} {acc} = {bias};", *indented(products), *indented(each), "}", *last, "}",
+        f"    {'' if products else 'const '}{kind} {acc} = {bias};", *indented([*products, *each]), "}", *last, "}",
     ]  # fmt: skip
 
 
@@ -58,50 +54,45 @@ def dot(w: Writer, node: Dense, kind: str, few: Packed | None, read: str) -> str
 
     A loop that is a function of its own has all registers of a small core.
     """
-    element = w.place(node.x)
-    assert element is not None, "only a plain array is given to a function"
+    element, _ = w.place(node.x)
     weight = "uint8_t" if few is not None else read[1:].partition(")")[0]
-    x = w.values[node.x]
-    wide = local(x.least, x.greatest)
+    product = f"acc += ({kind})({factor(w, node)}{{}} * {{}});"
     if few is None:
-        product = f"acc += ({kind})({factor(w, node)}{read}{{}}) * ({wide}){{}});"
-        body = [
-            "#if defined(__ARM_ARCH_6M__) /* which has no load that moves its pointer */",
-            "    do {", "        n--;", f"        {product.format('w + n', 'x[n]')}", "    } while (n);", "#else",
-            f"    const {element[0]} *const end = x + n;",
-            "    do {", f"        {product.format('w', '*x')}", "        w++;", "        x++;", "    } while (x != end);",
-            "#endif",
-        ]  # fmt: skip
+        body = _sum(product.format(f"{read}w + n)", w.decoded(node.x, "x[n]")),
+                    product.format(f"{read}w)", w.decoded(node.x, "*x")), element)  # fmt: skip
     else:
-        body = indented(sum_loop(w, node, few, read, acc="acc", kind=kind, p="w", count="n", i="i",
-                                 x=lambda index: f"({wide})x[{index}]"))  # fmt: skip
-    head = f"(const {weight} *w, const {element[0]} *x, int_fast16_t n, {kind} acc) {{"
+        pairs = few.each == 2 and node.weight.shape[1] % 2 == 0 and few.saved > PAIR_CODE
+        body = _packed_sum(few, read, product.format("{}", w.decoded(node.x, "*x")), element, pairs=pairs)
+    head = f"(const {weight} *w, const {element} *x, int_fast16_t n, {kind} acc) {{"
     return w.helper("dot", f"static ALONE {kind} ", [head, *body, "    return acc;", "}"])
 
 
-def sum_loop(
-    w: Writer, node: Dense, few: Packed | None, read: str, *, acc: str, kind: str, p: str, count: str, i: str,
-    x: Callable[[str], str],
-) -> Lines:  # fmt: skip
-    """The loop over `count` products, whose weights are read from `p`.
+def _sum(indexed: str, walked: str, element: str) -> Lines:
+    """The loop over products of whole weights."""
+    return [
+        "#if defined(__ARM_ARCH_6M__) /* which has no load that moves its pointer */",
+        "    do {", "        n--;", f"        {indexed}", "    } while (n);",
+        "#else",
+        f"    const {element} *const end = x + n;",
+        "    do {", f"        {walked}", "        w++;", "        x++;", "    } while (x != end);",
+        "#endif",
+    ]  # fmt: skip
 
-    Of packed weights a byte is read when the codes of the last one are used up; two codes of 4 bits are taken at once.
-    """
-    narrow = f"{acc} += ({kind})({factor(w, node)}"
-    if few is None:
-        return [f"for (int_fast16_t {i} = 0; {i} < {count}; {i}++, {p}++)", f"    {narrow}{read}{p}) * {x(i)});"]
-    mask = (1 << few.bits) - 1
 
-    def product(code: str, index: str) -> str:
-        return f"    {narrow}({few.decoded(f'(int_fast16_t)({code})')}) * {x(index)});"
+def _packed_sum(few: Packed, read: str, product: str, element: str, *, pairs: bool) -> Lines:
+    """A byte is read when all codes of the last one are used up: then only the bit above them is left."""
+    end = f"    const {element} *const end = x + n;"
 
-    if few.each == 2 and node.weight.shape[1] % 2 == 0 and few.saved > PAIR_CODE:
-        return [f"for (int_fast16_t {i} = 0; {i} < {count}; {i} += 2, {p}++) {{",
-                f"    const uint_fast8_t codes = {read}{p});",
-                product(f"codes & {mask}", i), product(f"codes >> {few.bits}", f"{i} + 1"), "}"]  # fmt: skip
-    return ["uint_fast8_t codes = 0;", f"for (int_fast16_t {i} = 0; {i} < {count}; {i}++) {{",
-            f"    if ({i} % {few.each} == 0) {{", f"        codes = {read}{p});", f"        {p}++;", "    }",
-            product(f"codes & {mask}", i), f"    codes >>= {few.bits};", "}"]  # fmt: skip
+    def added(code: str) -> Lines:
+        return ["        " + product.format(f"({few.decoded(f'(int_fast16_t)({code})')})"), "        x++;"]
+
+    low, high = (added(f"codes {what}") for what in (f"& {(1 << few.bits) - 1}", f">> {few.bits}"))
+    if pairs:
+        return [end, "    do {", f"        const uint_fast8_t codes = {read}w);", "        w++;", *low, *high,
+                "    } while (x != end);"]  # fmt: skip
+    return [end, "    uint_fast16_t codes = 1;", "    do {", "        if (codes == 1) {",
+            f"            codes = 0x100 | {read}w);", "            w++;", "        }", *low,
+            f"        codes >>= {few.bits};", "    } while (x != end);"]  # fmt: skip
 
 
 def factor(w: Writer, node: Dense | Conv) -> str:

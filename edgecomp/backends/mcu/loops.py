@@ -116,8 +116,9 @@ def filters(w: Writer, node: Conv) -> tuple[Table, Lines, Lines]:
     p, k, codes = (w.names.of(hint) for hint in ("p", "k", "codes"))
     table, buffer = w.walked(f"{node.name}_weight", few.table), f"s{slot}.{member}"
     code = few.decoded(f"(int_fast16_t)({codes} & {(1 << few.bits) - 1})")
-    unpacked = [f"uint_fast8_t {codes} = 0;", *opened(k, product(weight.shape[1:])), f"    if ({k} % {few.each} == 0) {{",
-                f"        {codes} = {table.read}{p});", f"        {p}++;", "    }",
+    unpacked = [f"uint_fast8_t {codes} = 0;", *opened(k, product(weight.shape[1:])),
+                f"    if ({k} % {few.each} == 0) {{", f"        {codes} = {table.read}{p});", f"        {p}++;",
+                "    }",
                 f"    {buffer}[{k}] = ({kind})({code});", f"    {codes} >>= {few.bits};", "}"]  # fmt: skip
     return Table(element=kind, read="*(", name=buffer), [f"const {table.element} *{p} = {table.name};"], unpacked
 

@@ -83,26 +83,25 @@ class Writer:
 
     def read(self, name: str, index: str) -> str:
         """An element of a value, as a signed expression wide enough for it."""
-        value, node = self.values[name], self.node(self.plan.source[name])
-        kind = local(value.least, value.greatest)
-        if isinstance(node, Input):
-            wide = local(min(node.lo, value.least), max(2 * node.hi, value.greatest))
-            code = f"({wide}){self.ends[node.name]}[{index}]"
-            if node.encoding is Encoding.BIPOLAR:
-                return f"(2 * {code} - 1)"
-            return f"({code} - {literal(node.zero_point)})" if node.zero_point else code
-        slot, member = self.plan.place[node.name]
-        return f"({kind})s{slot}.{member}[{index}]"
+        return self.decoded(name, f"{self.place(name)[1]}[{index}]")
 
-    def place(self, name: str) -> tuple[str, str] | None:
-        """(type of an element, array) in which a value lies as it is; None where a code has yet to be decoded."""
+    def decoded(self, name: str, code: str) -> str:
+        """What is stored for an element of a value, as a signed expression wide enough for it."""
         value, node = self.values[name], self.node(self.plan.source[name])
         if not isinstance(node, Input):
-            slot, member = self.plan.place[node.name]
-            return stored(value.least, value.greatest), f"s{slot}.{member}"
-        if node.zero_point or node.encoding is Encoding.BIPOLAR:
-            return None
-        return stored(node.lo, node.hi), self.ends[node.name]
+            return f"({local(value.least, value.greatest)}){code}"
+        code = f"({local(min(node.lo, value.least), max(2 * node.hi, value.greatest))}){code}"
+        if node.encoding is Encoding.BIPOLAR:
+            return f"(2 * {code} - 1)"
+        return f"({code} - {literal(node.zero_point)})" if node.zero_point else code
+
+    def place(self, name: str) -> tuple[str, str]:
+        """(type of an element, array) in which a value lies, as codes where it is an input."""
+        value, node = self.values[name], self.node(self.plan.source[name])
+        if isinstance(node, Input):
+            return stored(node.lo, node.hi), self.ends[node.name]
+        slot, member = self.plan.place[node.name]
+        return stored(value.least, value.greatest), f"s{slot}.{member}"
 
     def node(self, name: str) -> Node:
         return next(node for node in self.network.nodes if node.name == name)

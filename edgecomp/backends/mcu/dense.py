@@ -59,7 +59,8 @@ def dot(w: Writer, node: Dense, kind: str, few: Packed | None, read: str) -> str
     product = f"acc += ({kind})({factor(w, node)}{{}} * {{}});"
     if few is None:
         body = _sum(product.format(f"{read}w + n)", w.decoded(node.x, "x[n]")),
-                    product.format(f"{read}w)", w.decoded(node.x, "*x")), element)  # fmt: skip
+                    product.format(f"{read}w)", w.decoded(node.x, "*x")), element,
+                    paired(weight, element, kind, plain=plain(w, node.x)))  # fmt: skip
     else:
         pairs = few.each == 2 and node.weight.shape[1] % 2 == 0 and few.saved > PAIR_CODE
         body = _packed_sum(few, read, product.format("{}", w.decoded(node.x, "*x")), element, pairs=pairs)
@@ -67,14 +68,42 @@ def dot(w: Writer, node: Dense, kind: str, few: Packed | None, read: str) -> str
     return w.helper("dot", f"static ALONE {kind} ", [head, *body, "    return acc;", "}"])
 
 
-def _sum(indexed: str, walked: str, element: str) -> Lines:
+def plain(w: Writer, name: str) -> bool:
+    """Whether a value's elements lie in memory as they are, and fit 16 bits with a sign."""
+    value = w.values[name]
+    return w.decoded(name, "*x").endswith(")*x") and value.least >= -(1 << 15) and value.greatest < 1 << 15
+
+
+def paired(weight: str, element: str, kind: str, *, plain: bool) -> Lines:
+    """The loop in which a Cortex-M4's SMLAD adds two products at once; none where the types do not allow it.
+
+    12 instructions for four products of 8 bits, 5 for two of 16, where the plain loop takes 5 for one.
+    """
+    widths = {weight.strip("uint_"), element.strip("uint_")}
+    if not plain or kind == "int64_t" or widths not in ({"8"}, {"16"}):
+        return []
+    each = 4 if widths == {"8"} else 2
+    sums = ["acc = __smlad((int16x2_t)a, (int16x2_t)b, acc);"]
+    if each == 4:
+        a, b = (f"__{'u' if kind.startswith('u') else 's'}xtb16(({'u' if kind.startswith('u') else ''}int8x4_t)"
+                for kind in (weight, element))  # fmt: skip
+        sums = [f"acc = __smlad((int16x2_t){a}({x})), (int16x2_t){b}({y})), acc);"
+                for x, y in (("a", "b"), ("a >> 8", "b >> 8"))]  # fmt: skip
+    return [f"    for (const {element} *const most = x + n / {each} * {each}; x != most; w += {each}, x += {each}) {{",
+            "        uint32_t a, b;", "        __builtin_memcpy(&a, w, 4);", "        __builtin_memcpy(&b, x, 4);",
+            *indented(indented(sums)), "    }"]  # fmt: skip
+
+
+def _sum(indexed: str, walked: str, element: str, paired: Lines) -> Lines:
     """The loop over products of whole weights."""
+    step = [f"        {walked}", "        w++;", "        x++;"]
+    pairs = [f"    const {element} *const end = x + n;", *paired, "    while (x != end) {", *step, "    }"]
     return [
         "#if defined(__ARM_ARCH_6M__) /* which has no load that moves its pointer */",
         "    do {", "        n--;", f"        {indexed}", "    } while (n);",
+        *(["#elif defined(__ARM_FEATURE_DSP)", *pairs] if paired else []),
         "#else",
-        f"    const {element} *const end = x + n;",
-        "    do {", f"        {walked}", "        w++;", "        x++;", "    } while (x != end);",
+        f"    const {element} *const end = x + n;", "    do {", *step, "    } while (x != end);",
         "#endif",
     ]  # fmt: skip
 

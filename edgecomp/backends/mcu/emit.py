@@ -38,6 +38,9 @@ READERS = """\
 #define READ_dword(p) (*(p))
 #define READ_qword(p) (*(p))
 #endif
+#if defined(__ARM_FEATURE_DSP)
+#include <arm_acle.h>
+#endif
 #if defined(__arm__) || defined(__AVR__) || defined(__riscv)
 #define ALONE __attribute__((noinline))
 #else

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import assert_never
 
+from edgecomp.backends.mcu.conv import conv, spans, tap_range
 from edgecomp.backends.mcu.ctypes import literal, local, product, stored
-from edgecomp.backends.mcu.dense import accumulator, dense, factor
-from edgecomp.backends.mcu.plan import Elementwise, Job, filter_packing
-from edgecomp.backends.mcu.writer import Lines, Table, Writer, indented, opened
+from edgecomp.backends.mcu.dense import dense
+from edgecomp.backends.mcu.plan import Elementwise, Job
+from edgecomp.backends.mcu.writer import Lines, Writer, flat, indented, opened
 from edgecomp.ir import (
     Add,
     ArgMax,
@@ -67,132 +68,32 @@ def sums(w: Writer, node: Conv | TableDense | MaxPool | SumPool, chain: Sequence
             assert_never(node)
 
 
-def conv(w: Writer, node: Conv, chain: Sequence[Elementwise]) -> Lines:
-    """Weights and elements of a channel start where the last one's end; taps that lie in the padding are left out."""
-    weight, x, y = node.weight.array, w.values[node.x], w.values[node.name]
-    outputs, taps = weight.shape[0], weight.shape[1:]
-    kind = accumulator(w, node, weight.reshape(outputs, -1), node.bias)
-    o, acc, row, p, at = (w.names.of(hint) for hint in ("o", "acc", "row", "p", "at"))
-    places = [w.names.of("p") for _ in node.stride]
-    table, above, unpack = filters(w, node)
-    element = f"const {table.element} *"
-    steps = [product(x.shape[axis + 1 :]) for axis in range(len(x.shape))]
-    most = 2 * x.size + sum((k * d + n * s) * step for k, d, n, s, step in
-                            zip(taps[1:], node.dilation, y.shape[1:], node.stride, steps[1:], strict=True))  # fmt: skip
-    index = local(-most, most)
-    starts = [f"({index}){place} * {s * step}" for place, s, step in zip(places, node.stride, steps[1:], strict=True)]
-    starts += [f"({index})({o} / {outputs // node.groups}) * {taps[0] * steps[0]}"] if node.groups > 1 else []
-    before = sum(first * step for (first, _), step in zip(node.pads, steps[1:], strict=True))
-    limits, ks = zip(*(tap_range(w, node, axis, place) for axis, place in enumerate(places)), strict=True)
-    walk = "" if unpack else f", {row} += {product(taps)}"
-    lines = ["{", *above, f"{element}{row} = {table.name};",
-             f"for (int_fast16_t {o} = 0; {o} < {outputs}; {o}++{walk}) {{", *unpack]  # fmt: skip
-    for place, count, limit in zip(places, y.shape[1:], limits, strict=True):
-        lines += [*opened(place, count), *limit]
-    c = w.names.of("c")
-    lines += [
-        f"{kind} {acc} = {w.parameter(f'{node.name}_bias', node.bias, o)};",
-        f"{element}{p} = {row};",
-        f"{index} {at} = {' + '.join(starts)}{f' - {before}' if before else ''};",
-        f"for (int_fast16_t {c} = 0; {c} < {taps[0]}; {c}++, {p} += {product(taps[1:])}, {at} += {steps[0]}) {{",
-    ]
-    inside, p, at = rows(w, node, ks, (element, p), (index, at))
-    lines += [
-        *inside,
-        f"{acc} += ({kind})({factor(w, node)}{table.read}{p}) * {w.read(node.x, at)});",
-        *["}"] * len(ks),
-    ]
-    lines += ["}", *w.stored(node, acc, chain, flat([o, *places], y.shape), o)]
-    return [*lines, *["}"] * (2 + len(places))]
-
-
-def filters(w: Writer, node: Conv) -> tuple[Table, Lines, Lines]:
-    """Where an output channel's weights start, what comes before all channels, and what unpacks those of one."""
-    weight, few = node.weight.array, filter_packing(node)
-    if few is None:
-        return w.walked(f"{node.name}_weight", weight), [], []
-    kind = stored(int(weight.min()), int(weight.max()))
-    slot, member = w.plan.filters[node.name]
-    p, k, codes = (w.names.of(hint) for hint in ("p", "k", "codes"))
-    table, buffer = w.walked(f"{node.name}_weight", few.table), f"s{slot}.{member}"
-    code = few.decoded(f"(int_fast16_t)({codes} & {(1 << few.bits) - 1})")
-    unpacked = [f"uint_fast8_t {codes} = 0;", *opened(k, product(weight.shape[1:])),
-                f"    if ({k} % {few.each} == 0) {{", f"        {codes} = {table.read}{p});", f"        {p}++;",
-                "    }",
-                f"    {buffer}[{k}] = ({kind})({code});", f"    {codes} >>= {few.bits};", "}"]  # fmt: skip
-    return Table(element=kind, read="*(", name=buffer), [f"const {table.element} *{p} = {table.name};"], unpacked
-
-
-def rows(
-    w: Writer, node: Conv, taps: Sequence[tuple[str, str, str]], weight: tuple[str, str], element: tuple[str, str]
-) -> tuple[Lines, str, str]:
-    """(the loops over a channel's taps, a weight's address, an element's index), from (type, start) of both."""
-    (pointer, p), (index, at), lines = weight, element, []
-    kernel, sizes = node.weight.shape[2:], w.values[node.x].shape[1:]
-    for axis, (k, first, end) in enumerate(taps):
-        lines.append(f"for (int_fast16_t {k} = {first}; {k} < {end}; {k}++) {{")
-        p = f"{p} + {k} * {product(kernel[axis + 1 :])}"
-        at = f"{at} + {k} * {node.dilation[axis] * product(sizes[axis + 1 :])}"
-        if axis < len(taps) - 1:
-            row, start = w.names.of("row"), w.names.of("at")
-            lines += [f"{pointer}{row} = {p};", f"const {index} {start} = {at};"]
-            p, at = row, start
-    return lines, p, at
-
-
-def tap_range(w: Writer, node: Conv, axis: int, place: str) -> tuple[Lines, tuple[str, str, str]]:
-    """(what finds the taps of an axis that do not lie in the padding, (their index, the first, the one after))."""
-    (before, after), s, d = node.pads[axis], node.stride[axis], node.dilation[axis]
-    count, size = node.weight.shape[axis + 2], w.values[node.x].shape[axis + 1]
-    k, m, first, end = (w.names.of(hint) for hint in ("k", "m", "first", "end"))
-    if not before and not after:
-        return [], (k, "0", str(count))
-    reach = local(-before - size - d, size + before + after + d)
-    lines = [
-        f"const {reach} {m} = ({reach}){place} * {s} - {before};",
-        f"const {reach} {first} = {m} < 0 ? ({d - 1} - {m}) / {d} : 0;",
-        f"const {reach} {end} = {m} + {(count - 1) * d} < {size} ? {count} : ({size + d - 1} - {m}) / {d};",
-    ]
-    return lines, (k, first, end)
-
-
-def window(
-    w: Writer, kernel: Sequence[int], stride: Sequence[int], pads: Sequence[tuple[int, int]], dilation: Sequence[int],
-    places: Sequence[str], sizes: Sequence[int],
-) -> tuple[list[tuple[str, str]], Lines]:  # fmt: skip
-    """(tap, place in x) of each axis, and the loops over taps that skip what lies in the padding."""
-    marks, lines = [], []
-    axes = zip(kernel, stride, pads, dilation, places, sizes, strict=True)
-    for taps, s, (before, after), d, place, size in axes:
-        k, mark = w.names.of("k"), w.names.of("m")
-        reach = local(-before - d, size + before + after + taps * d)
-        at = f"({reach}){place} * {s} + {k} * {d} - {before}"
-        lines += [*opened(k, taps), f"const {reach} {mark} = {at};"]
-        if before or after:
-            lines.append(f"if ({mark} < 0 || {mark} >= {size}) continue;")
-        marks.append((k, mark))
-    return marks, lines
-
-
 def pool(w: Writer, node: MaxPool | SumPool, chain: Sequence[Elementwise]) -> Lines:
-    x, y = w.values[node.x], w.values[node.name]
-    dilation = node.dilation if isinstance(node, MaxPool) else (1,) * len(node.kernel)
-    c, acc = w.names.of("c"), w.names.of("acc")
+    """A window's first element is found once; the taps that lie in the padding are left out."""
+    x, y, axes = w.values[node.x], w.values[node.name], spans(node, w.values[node.x])
+    c, acc, at = w.names.of("c"), w.names.of("acc"), w.names.of("at")
     places = [w.names.of("p") for _ in node.kernel]
-    marks, inside = window(w, node.kernel, node.stride, node.pads, dilation, places, x.shape[1:])
-    count = product(node.kernel)
-    lo, hi = min(0, x.least), max(0, x.greatest)
-    kind = local(lo * count, hi * count)
-    element = w.read(node.x, flat([c, *(mark for _, mark in marks)], x.shape))
-    lines = opened(c, y.shape[0])
-    for place, size in zip(places, y.shape[1:], strict=True):
-        lines += opened(place, size)
-    if isinstance(node, SumPool):
-        lines += [f"{kind} {acc} = 0;", *inside, f"{acc} += {element};"]
-    else:
-        lines += [f"{kind} {acc} = {literal(x.least)};", *inside, f"if ({element} > {acc}) {acc} = {element};"]
-    lines += ["}"] * len(marks)
-    lines += w.stored(node, acc, chain, flat([c, *places], y.shape), c)
+    steps = [product(x.shape[axis + 1 :]) for axis in range(len(x.shape))]
+    lo, hi, reach = min(0, x.least), max(0, x.greatest), 2 * x.size
+    reach += sum((a.taps * a.dilation + a.before + a.after + a.size + a.stride) * step
+                 for a, step in zip(axes, steps[1:], strict=True))  # fmt: skip
+    index, kind = local(-reach, reach), local(lo * product(node.kernel), hi * product(node.kernel))
+    lines, taps = opened(c, y.shape[0]), []
+    for place, count, axis in zip(places, y.shape[1:], axes, strict=True):
+        limits, tap = tap_range(w, axis, place)
+        lines += [*opened(place, count), *limits]
+        taps.append(tap)
+    start = [f"({index}){c} * {steps[0]}"]
+    start += [f"{place} * {axis.stride * step}" for place, axis, step in zip(places, axes, steps[1:], strict=True)]
+    before = sum(axis.before * step for axis, step in zip(axes, steps[1:], strict=True))
+    lines += [f"{kind} {acc} = {0 if isinstance(node, SumPool) else literal(x.least)};",
+              f"const {index} {at} = {' + '.join(start)}{f' - {before}' if before else ''};"]  # fmt: skip
+    for (k, first, end), axis, step in zip(taps, axes, steps[1:], strict=True):
+        lines.append(f"for (int_fast16_t {k} = {first}; {k} < {end}; {k}++) {{")
+        at += f" + {k} * {axis.dilation * step}"
+    element = w.read(node.x, at)
+    added = f"{acc} += {element};" if isinstance(node, SumPool) else f"if ({element} > {acc}) {acc} = {element};"
+    lines += [added, *["}"] * len(taps), *w.stored(node, acc, chain, flat([c, *places], y.shape), c)]
     return [*lines, *["}"] * (1 + len(places))]
 
 
@@ -304,14 +205,6 @@ def concat(w: Writer, node: Concat, chain: Sequence[Elementwise]) -> Lines:
         lines += ["}"] * len(axes)
         start += x.shape[node.axis]
     return lines
-
-
-def flat(indices: Sequence[str], shape: Sequence[int]) -> str:
-    """The row-major place of an element."""
-    place = indices[0]
-    for index, size in zip(indices[1:], shape[1:], strict=True):
-        place = f"({place}) * {size} + {index}"
-    return place
 
 
 def broadcast(axes: Sequence[str], shape: Sequence[int]) -> str:

@@ -14,8 +14,8 @@ Rows = NDArray[np.int64]
 BYTE = 8
 # Bytes of code beside an unpacked loop's. Measured with gcc 12 and avr-gcc 5.4 at -Os on a Cortex-M0, a Cortex-M4, an
 # RV32IMC and an ATmega328P: a loop that fetches a byte when its codes are used up takes 4 to 28 more (32 with 1 bit), a
-# loop over pairs of 4 bits 10 to 50, and the loop that unpacks a filter into a buffer 36 to 60.
-LOOP_CODE, PAIR_CODE, FILTER_CODE = 32, 64, 64
+# loop over pairs of 4 bits 10 to 50.
+LOOP_CODE, PAIR_CODE = 32, 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from edgecomp.backends.mcu.ctypes import stored
-from edgecomp.backends.mcu.packing import FILTER_CODE, Packed, packed
-from edgecomp.ir import ArgMax, Conv, Dense, Input, Network, Node, Output, Requant, Reshape, Step, operands
+from edgecomp.ir import ArgMax, Conv, Dense, Input, Network, Node, Output, Requant, Reshape, Step, Value, operands
 
 Elementwise = Requant | Step | Output
+FEW_INPUTS = 6  # so few products are not worth a call, some 12 instructions: its loop saves 2 or 3 for each
+FEW_OUTPUTS = 3  # output channels that read one window
+MOST_COPIED = 512  # bytes of RAM for a window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,14 +43,14 @@ class Job:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """`jobs` in order; `place` names the slot of each stored value that is no output; `slots` lists each slot's
-    members (field, C type, elements); `source` is the value whose memory a view reads; `filters` the place where a
-    convolution whose weights are packed unpacks those of a channel."""
+    members (field, C type, elements); `source` is the value whose memory a view reads; `windows` the place where a
+    convolution puts its windows' elements side by side."""
 
     jobs: tuple[Job, ...]
     place: Mapping[str, tuple[int, str]]
     slots: tuple[tuple[tuple[str, str, int], ...], ...]
     source: Mapping[str, str]
-    filters: Mapping[str, tuple[int, str]]
+    windows: Mapping[str, tuple[int, str]]
 
 
 def make_plan(network: Network) -> Plan:
@@ -60,24 +62,27 @@ def make_plan(network: Network) -> Plan:
             last[source[name]] = time
     values = network.values()
     slots = _Slots()
-    place, filters = {}, {}
+    place, windows = {}, {}
     outputs = {node.name for node in network.outputs}
     for time, job in enumerate(jobs):
         name = job.result
         if name not in outputs:
             value = values[name]
             place[name] = slots.take(stored(value.least, value.greatest), value.size, time, last.get(name, time))
-        if isinstance(job.node, Conv) and filter_packing(job.node) is not None:
-            weight = job.node.weight.array
-            filters[job.node.name] = slots.take(
-                stored(int(weight.min()), int(weight.max())), weight[0].size, time, time
-            )
-    return Plan(jobs=tuple(jobs), place=place, slots=tuple(map(tuple, slots.members)), source=source, filters=filters)
+        if isinstance(job.node, Conv) and (kind := window_kind(job.node, values[job.node.x])):
+            windows[job.node.name] = slots.take(kind, job.node.weight.array[0].size, time, time)
+    return Plan(jobs=tuple(jobs), place=place, slots=tuple(map(tuple, slots.members)), source=source, windows=windows)
 
 
-def filter_packing(node: Conv) -> Packed | None:
-    """How a convolution's weights are packed, a row of bytes for each output channel."""
-    return packed(node.weight.array.reshape(len(node.weight.array), -1), FILTER_CODE)
+def window_kind(node: Conv, x: Value) -> str:
+    """The type of the elements of a window that is copied; none where it is read in place.
+
+    A copy costs some 15 instructions an element and saves some 10 for each output channel that reads it.
+    """
+    kind, taps = stored(min(0, x.least), max(0, x.greatest)), node.weight.array[0].size
+    size = taps * int(kind.strip("uint_")) // 8
+    pays = len(node.weight.array) // node.groups >= FEW_OUTPUTS and taps >= FEW_INPUTS and size <= MOST_COPIED
+    return kind if pays else ""
 
 
 @dataclass(slots=True)

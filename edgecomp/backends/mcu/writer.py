@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgecomp.backends.mcu.ctypes import constant, literal, local, same, stored
 from edgecomp.backends.mcu.names import Names
@@ -171,21 +172,23 @@ class Writer:
         rows, count = node.values.shape
         row = "" if rows == 1 else f"{channel} * {count - 1} + "
         base = "" if rows == 1 else f"{channel} * {count} + "
-        k = self.names.of("k")
-        known = self.values[node.name]
-        result = self.names.of("y")
-        values = self.table(f"{node.name}_values", node.values.array)
-        final = f"const {local(known.least, known.greatest)} {result} = {values}{base}{k}]);"
+        k, known, result = self.names.of("k"), self.values[node.name], self.names.of("y")
+        ends, first = node.thresholds.array, counted(node, value)
+        if first is None:
+            final = f"{self.table(f'{node.name}_values', node.values.array)}{base}{k}])"
+        else:
+            ends, final = first[1], f"{k} + {first[0]}" if first[0] else k
+        final = f"const {local(known.least, known.greatest)} {result} = {final};"
         if count == 1:
             return [f"const int_fast16_t {k} = 0;", final], result
-        ends = node.thresholds.array
         kind = local(min(int(ends.min()), value.least), max(int(ends.max()), value.greatest))
         reach = f"({kind}){x} >= ({kind}){self.table(f'{node.name}_thresholds', ends)}{row}"
         if count - 1 <= FEW_THRESHOLDS:
             return [f"int_fast16_t {k} = 0;", f"while ({k} < {count - 1} && {reach}{k}])) {k}++;", final], result
         high, middle = self.names.of("high"), self.names.of("middle")
-        search = [f"int_fast32_t {k} = 0, {high} = {count - 1};", f"while ({k} < {high}) {{",
-                  f"    const int_fast32_t {middle} = ({k} + {high}) / 2;",
+        index = local(0, 2 * count)
+        search = [f"{index} {k} = 0, {high} = {count - 1};", f"while ({k} < {high}) {{",
+                  f"    const {index} {middle} = ({k} + {high}) / 2;",
                   f"    if ({reach}{middle}])) {k} = {middle} + 1; else {high} = {middle};", "}"]  # fmt: skip
         return [*search, final], result
 
@@ -203,9 +206,34 @@ class Writer:
         return [f"{self.target(node.name, index)} = ({stored(value.least, value.greatest)}){expression};"]
 
 
+def counted(node: Step, value: Value) -> tuple[int, NDArray[np.int64]] | None:
+    """(the first value, thresholds) where each value is one more than the one before: the count says it alone.
+
+    Rows are filled up with their last threshold; in its place stands one that no element reaches.
+    """
+    values, ends = node.values.array, node.thresholds.array.copy()
+    first, beyond = int(values.flat[0]), max(value.greatest + 1, int(ends.max(initial=0)))
+    for row, limits in zip(values - first, ends, strict=True):
+        filled = np.flatnonzero(row == row[-1])[0]
+        limits[filled:] = beyond
+        if not np.array_equal(row, np.minimum(np.arange(len(row)), filled)):
+            return None
+    if beyond <= value.greatest or int(stored(int(ends.min(initial=0)), beyond).strip("uint_")) > 16:
+        return None
+    return first, ends
+
+
 def opened(index: str, count: int) -> Lines:
     return [f"for (int_fast16_t {index} = 0; {index} < {count}; {index}++) {{"]
 
 
 def indented(lines: Sequence[str]) -> Lines:
     return ["    " + line for line in lines]
+
+
+def flat(indices: Sequence[str], shape: Sequence[int]) -> str:
+    """The row-major place of an element."""
+    place = indices[0]
+    for index, size in zip(indices[1:], shape[1:], strict=True):
+        place = f"({place}) * {size} + {index}"
+    return place

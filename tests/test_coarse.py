@@ -15,7 +15,21 @@ from numpy.typing import NDArray
 from edgecomp import interp
 from edgecomp.approx.coarse import Change, coarse_weights, coarsen, digits_of, few_digits
 from edgecomp.idle import without_idle
-from edgecomp.ir import Conv, Dense, Input, Ints, MaxPool, Network, Node, Output, Requant, Reshape, Rounding, Step
+from edgecomp.ir import (
+    Conv,
+    Dense,
+    Input,
+    Ints,
+    MaxPool,
+    Network,
+    Node,
+    Output,
+    Requant,
+    Reshape,
+    Rounding,
+    Step,
+    Value,
+)
 from edgecomp.ir.ranges import infer
 from tests.networks import random_inputs, random_network
 
@@ -42,7 +56,7 @@ def means_of(network: Network, seed: int) -> dict[str, NDArray[np.float64]]:
 def plainly(network: Network, changes: Mapping[str, Change], means: Mapping[str, NDArray[np.float64]]) -> Network:
     """The coarse network with every value on the grid that it had."""
     nodes: list[Node] = []
-    values = {}
+    values: dict[str, Value] = {}
     for node in network.nodes:
         change, more = changes.get(node.name, Change()), None
         if isinstance(node, Dense | Conv):

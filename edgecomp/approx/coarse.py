@@ -82,17 +82,13 @@ class _Coarse:
     left: dict[str, Array] = field(default_factory=dict)
 
     def emit(self, node: Node, change: Change, means: Means) -> None:
-        match node:
-            case Requant():
-                self.put(self.requant(node, self.exponents[node.x], change), change.dropped)
-                return
-            case Step():
-                self.put(self.step(node, self.exponents[node.x], change), change.dropped)
-                return
-            case _:
-                node = self.settled(node)
+        node = self.settled(node)
         given = [self.exponents[name] for name in operands(node)]
         match node:
+            case Requant():
+                self.put(self.requant(node, given[0], change), change.dropped)
+            case Step():
+                self.put(self.step(node, given[0], change), change.dropped)
             case Dense() | Conv():
                 self.linear(node, given[0], change, means)
             case Add():
@@ -112,7 +108,9 @@ class _Coarse:
                 assert_never(node)
 
     def settled(self, node: Node) -> Node:
-        """The node reading values that it can take as they are."""
+        """The node reading values that it can take as they are; rescalings take up whatever is left."""
+        if isinstance(node, Requant | Step):
+            return node
         whole = isinstance(node, TableDense | Output) or (isinstance(node, ArgMax) and len(node.tree.array) > 0)
         for name in dict.fromkeys(operands(node)):
             odd = isinstance(node, Pad) and node.value & (1 << self.exponents[name]) - 1
@@ -224,7 +222,8 @@ def few_digits(weight: Array, count: int) -> Array:
 def digits_of(values: Array) -> Array:
     """How many signed digits each number needs at least (its non-adjacent form's)."""
     size = np.abs(values)
-    return np.bitwise_count(size ^ 3 * size).astype(np.int64)
+    count: Array = np.bitwise_count(size ^ 3 * size).astype(np.int64)
+    return count
 
 
 def _rounded(values: Array, bits: int) -> Array:
@@ -241,4 +240,5 @@ def _mean_of(node: Dense | Conv, lost: NDArray[np.float64], means: NDArray[np.fl
     outputs, inputs = node.weight.shape[:2]
     of_input = lost.reshape(outputs, inputs, -1).sum(axis=2)
     group = np.arange(outputs) * node.groups // outputs
-    return np.rint((of_input * means.reshape(node.groups, inputs)[group]).sum(axis=1)).astype(np.int64)
+    found: Array = np.rint((of_input * means.reshape(node.groups, inputs)[group]).sum(axis=1)).astype(np.int64)
+    return found

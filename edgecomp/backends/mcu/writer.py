@@ -150,8 +150,8 @@ class Writer:
         lines.append(f"{kind} {q} = {floor if node.shift else v};")
         if node.rounding is Rounding.HALF_EVEN:
             lines.append(f"if (({v} & {literal((1 << node.shift) - 1)}) == 0 && ({q} & 1)) {q} -= 1;")
-        least = self.parameter(f"{node.name}_lo", node.lo, channel)
-        most = self.parameter(f"{node.name}_hi", node.hi, channel)
+        least = f"({kind}){self.parameter(f'{node.name}_lo', node.lo, channel)}"
+        most = f"({kind}){self.parameter(f'{node.name}_hi', node.hi, channel)}"
         if (lo >> node.shift) - 1 < int(node.lo.array.max()):
             lines.append(f"if ({q} < {least}) {q} = {least};")
         if hi >> node.shift > int(node.hi.array.min()):

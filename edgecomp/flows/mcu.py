@@ -135,7 +135,7 @@ def _files(flow: McuFlow, network: Network, vectors: Vectors) -> Bundle:
 
 def _started(flow: McuFlow, network: Network, codes: Mapping[str, Codes]) -> Bundle:
     """Golden vectors as C arrays, and for a microcontroller a sketch with all that it needs in its folder."""
-    program = emit(network, NETWORK)
+    program = emit(network, NETWORK, flow.options.sensor)
     files = {f"{FOLDER}/{name}": text for name, text in golden(program.name, program.ends, codes).files.items()}
     if flow.machine.counts is Counts.TIME:
         return Bundle(files=files)

@@ -13,6 +13,7 @@ from edgecomp.backends.mcu.entries import code_type, entries
 from edgecomp.backends.mcu.example import End
 from edgecomp.backends.mcu.names import Names
 from edgecomp.backends.mcu.plan import Plan, make_plan
+from edgecomp.backends.mcu.sensor import Sensor, helper
 from edgecomp.backends.mcu.writer import Lines, Writer
 from edgecomp.ir import (
     Input,
@@ -63,8 +64,11 @@ class Program:
     constant_bytes: int
 
 
-def emit(network: Network, name: str) -> Program:
-    """C for the network; `name` is made a C identifier, and so are the names of its ends."""
+def emit(network: Network, name: str, sensor: Sensor | None = None) -> Program:
+    """C for the network; `name` is made a C identifier, and so are the names of its ends.
+
+    InexpressibleError where a `sensor` is described whose codes no exact function gives.
+    """
     writer = Writer(network=network, values=network.values(), plan=make_plan(network), names=Names())
     function = writer.names.of(name)
     writer.names.taken |= {f"{function}_{what}" for what in ("predict", "classify", "golden")}
@@ -72,26 +76,21 @@ def emit(network: Network, name: str) -> Program:
     ends = [(writer.names.of(node.name), node) for node in nodes]
     writer.ends = {node.name: end for end, node in ends}
     made = entries(writer, function, network, ends)
+    helpers = [helper(writer, function, end, node, sensor or Sensor()) for end, node in ends if isinstance(node, Input)]
     buffers, ram = _buffers(writer.plan)
     guard = f"{function.upper()}_H"
     header = [
         f"#ifndef {guard}", f"#define {guard}", "", "#include <stdint.h>", "",
         "#ifdef __cplusplus", 'extern "C" {', "#endif", "",
         *(_described(end, node, writer.values[node.name]) for end, node in ends),
-        *made.declared, "", "#ifdef __cplusplus", "}", "#endif", "", "#endif", "",
+        *made.declared, *(line for declared, _ in helpers for line in declared),
+        "", "#ifdef __cplusplus", "}", "#endif", "", "#endif", "",
     ]  # fmt: skip
     source = [
-        f'#include "{function}.h"',
-        "",
-        READERS,
-        *writer.tables,
-        "",
-        *buffers,
-        "",
+        f'#include "{function}.h"', "", READERS, *writer.tables, "", *buffers, "",
         *(line for _, lines in writer.helpers.values() for line in lines),
-        *made.defined,
-        "",
-    ]
+        *made.defined, *(line for _, defined in helpers for line in defined), "",
+    ]  # fmt: skip
     described = tuple(
         End(identifier=end, name=node.name, kind=code_type(node, writer.values[node.name]),
             count=writer.values[node.name].size, given=isinstance(node, Input))

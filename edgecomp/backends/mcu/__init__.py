@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from edgecomp.backends.estimate import Estimate, LayerCost
 from edgecomp.backends.mcu.project import FOLDER, CProgram, project
 from edgecomp.backends.mcu.sensor import SETTINGS, Sensor, parse_sensor
-from edgecomp.backends.mcu.target import McuTarget, load_machine, machines
+from edgecomp.backends.mcu.target import Counts, McuTarget, load_machine, machines
 from edgecomp.bundle import Bundle
 from edgecomp.errors import InexpressibleError, Problem, raise_all
 from edgecomp.ir import Conv, Dense, Network, TableDense
@@ -53,15 +53,19 @@ class McuBackend:
 
     def emit(self, network: Network, target: McuTarget, options: McuOptions) -> Bundle:
         """`mcu/`: the network's header and source, its testbench for the machine, run.sh and a Makefile."""
-        return project(self.program(network, options), target)
+        return project(self.program(network, options, many=target.counts is Counts.TIME), target)
 
-    def program(self, network: Network, options: McuOptions | None = None) -> CProgram:
-        """The network's C with what its testbench wants to know."""
+    def program(self, network: Network, options: McuOptions | None = None, *, many: bool = False) -> CProgram:
+        """The network's C with what its testbench wants to know; with `many`, a form for many samples at a time."""
         from edgecomp.backends.mcu.emit import NETWORK, emit
+        from edgecomp.backends.mcu.many import emit_many
 
         made = emit(network, NETWORK, (options or McuOptions()).sensor)
-        sources = {f"{made.name}.h": made.header, f"{made.name}.c": made.source}
-        return CProgram(sources=sources, entries=made.entries, test=made.test)
+        sources, test = {f"{made.name}.h": made.header, f"{made.name}.c": made.source}, made.test
+        if many:
+            sources[f"{made.name}_many.c"], more = emit_many(network, made)
+            test += more
+        return CProgram(sources=sources, entries=made.entries, test=test)
 
     def estimate(self, network: Network, target: McuTarget, options: McuOptions) -> Estimate:
         """Constants and multiplications of each layer, counted; the bytes of tables and buffers in total."""

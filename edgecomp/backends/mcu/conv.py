@@ -95,7 +95,7 @@ def direct(w: Writer, node: Conv, chain: Sequence[Elementwise]) -> Lines:
         lines += [*opened(place, count), *limit]
     c = w.names.of("c")
     lines += [
-        f"{kind} {acc} = {w.parameter(f'{node.name}_bias', node.bias, o)};",
+        *w.begun(kind, acc, w.parameter(f"{node.name}_bias", node.bias, o)),
         f"{element}{p} = {row};",
         f"{index} {at} = {' + '.join(starts)}{f' - {before}' if before else ''};",
         f"for (int_fast16_t {c} = 0; {c} < {taps[0]}; {c}++, {p} += {product(taps[1:])}, {at} += {steps[0]}) {{",
@@ -103,10 +103,10 @@ def direct(w: Writer, node: Conv, chain: Sequence[Elementwise]) -> Lines:
     inside, p, at = rows(w, node, ks, (element, p), (index, at))
     lines += [
         *inside,
-        f"{acc} += ({kind})({factor(w, node)}{table.read}{p}) * {w.read(node.x, at)});",
+        *w.each([f"{w.cell(acc)} += ({kind})({factor(w, node)}{table.read}{p}) * {w.read(node.x, at)});"]),
         *["}"] * len(ks),
     ]
-    lines += ["}", *w.stored(node, acc, chain, flat([o, *places], y.shape), o)]
+    lines += ["}", *w.each(w.stored(node, w.cell(acc), chain, flat([o, *places], y.shape), o))]
     return [*lines, *["}"] * (2 + len(places))]
 
 

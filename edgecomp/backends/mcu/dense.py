@@ -15,11 +15,12 @@ def dense(w: Writer, node: Dense, job: Job, returned: str = "") -> Lines:
     outputs, inputs = node.weight.shape
     o, acc, p = w.names.of("o"), w.names.of("acc"), w.names.of("p")
     kind = accumulator(w, node, node.weight.array, node.bias)
-    few = packed(node.weight.array, LOOP_CODE) if inputs >= FEW_INPUTS else None
+    shared = inputs >= FEW_INPUTS and not w.lane
+    few = packed(node.weight.array, LOOP_CODE) if shared else None
     table = w.walked(f"{node.name}_weight", node.weight.array if few is None else few.table)
     bias = w.parameter(f"{node.name}_bias", node.bias, o)
-    first, each, last = finished(w, job, acc, o, returned)
-    if inputs >= FEW_INPUTS:
+    first, each, last = finished(w, job, w.cell(acc), o, returned)
+    if shared:
         walk, products = f", {p} += {inputs if few is None else few.table.shape[1]}", []
         element, place = w.place(node.x)
         value = w.values[node.x]
@@ -28,12 +29,13 @@ def dense(w: Writer, node: Dense, job: Job, returned: str = "") -> Lines:
         bias = f"{dot(w, node, kind, few, table.read, vector)}({p}, {place}, {inputs}, {bias})"
     else:
         i, walk = w.names.of("i"), ""
-        products = [f"for (int_fast16_t {i} = 0; {i} < {inputs}; {i}++, {p}++)",
-                    f"    {acc} += ({kind})({factor(w, node)}{table.read}{p}) * {w.read(node.x, i)});"]  # fmt: skip
+        added = f"{w.cell(acc)} += ({kind})({factor(w, node)}{table.read}{p}) * {w.read(node.x, i)});"
+        products = [f"for (int_fast16_t {i} = 0; {i} < {inputs}; {i}++, {p}++)", *indented(w.each([added]))]
+    start = w.begun(kind, acc, bias) if products else [f"const {kind} {acc} = {bias};"]
     return [
         "{", *first, f"const {table.element} *{p} = {table.name};",
         f"for (int_fast16_t {o} = 0; {o} < {outputs}; {o}++{walk}) {{",
-        f"    {'' if products else 'const '}{kind} {acc} = {bias};", *indented([*products, *each]), "}", *last, "}",
+        *indented([*start, *products, *w.each(each)]), "}", *last, "}",
     ]  # fmt: skip
 
 
@@ -43,8 +45,10 @@ def finished(w: Writer, job: Job, acc: str, o: str, returned: str) -> tuple[Line
         return [], w.stored(job.node, acc, job.chain, o, o), []
     lines, variable, value = w.through(acc, w.values[job.node.name], job.chain, o)
     best, top = w.names.of("best"), w.names.of("top")
-    first = [f"int_fast16_t {best} = 0;", f"{local(value.least, value.greatest)} {top} = {literal(value.least)};"]
-    each = [*lines, f"if ({variable} > {top}) {{", f"    {top} = {variable};", f"    {best} = {o};", "}"]
+    first = [*w.begun("int_fast16_t", best, "0"),
+             *w.begun(local(value.least, value.greatest), top, literal(value.least))]  # fmt: skip
+    each = [*lines, f"if ({variable} > {w.cell(top)}) {{", f"    {w.cell(top)} = {variable};",
+            f"    {w.cell(best)} = {o};", "}"]  # fmt: skip
     if returned:
         return first, each, [f"return ({returned}){best};"]
-    return first, each, w.stored(job.best, best, job.after, "0", "0")
+    return first, each, w.each(w.stored(job.best, w.cell(best), job.after, "0", "0"))

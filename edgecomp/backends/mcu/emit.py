@@ -46,6 +46,9 @@ READERS = """\
 #define ALONE __attribute__((noinline))
 #else
 #define ALONE
+/* A computer's fast integers have 64 bits, of which a vector holds half as many. */
+#define int_fast16_t int32_t
+#define int_fast32_t int32_t
 #endif
 """
 
@@ -77,7 +80,7 @@ def emit(network: Network, name: str, sensor: Sensor | None = None) -> Program:
     writer.ends = {node.name: end for end, node in ends}
     made = entries(writer, function, network, ends)
     helpers = [helper(writer, function, end, node, sensor or Sensor()) for end, node in ends if isinstance(node, Input)]
-    buffers, ram = _buffers(writer.plan)
+    memory, ram = buffers(writer.plan)
     guard = f"{function.upper()}_H"
     header = [
         f"#ifndef {guard}", f"#define {guard}", "", "#include <stdint.h>", "",
@@ -87,7 +90,7 @@ def emit(network: Network, name: str, sensor: Sensor | None = None) -> Program:
         "", "#ifdef __cplusplus", "}", "#endif", "", "#endif", "",
     ]  # fmt: skip
     source = [
-        f'#include "{function}.h"', "", READERS, *writer.tables, "", *buffers, "",
+        f'#include "{function}.h"', "", READERS, *writer.tables, "", *memory, "",
         *(line for _, lines in writer.helpers.values() for line in lines),
         *made.defined, *(line for _, defined in helpers for line in defined), "",
     ]  # fmt: skip
@@ -118,12 +121,11 @@ def _described(end: str, node: Input | Output, value: Value) -> str:
     )
 
 
-def _buffers(plan: Plan) -> tuple[Lines, int]:
-    """One union for each slot, whose members live one after the other."""
+def buffers(plan: Plan, times: str = "") -> tuple[Lines, int]:
+    """One union for each slot, whose members live one after the other; bytes (of one sample)."""
     lines, total = [], 0
     for number, members in enumerate(plan.slots):
-        lines += [
-            f"static union {{ {' '.join(f'{kind} {field}[{size}];' for field, kind, size in members)} }} s{number};"
-        ]
+        fields = " ".join(f"{kind} {field}[{size}{times}];" for field, kind, size in members)
+        lines.append(f"static union {{ {fields} }} s{number};")
         total += max(size * int(kind.strip("uint_")) // 8 for _, kind, size in members)
     return lines, total

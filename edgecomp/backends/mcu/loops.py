@@ -86,14 +86,19 @@ def pool(w: Writer, node: MaxPool | SumPool, chain: Sequence[Elementwise]) -> Li
     start = [f"({index}){c} * {steps[0]}"]
     start += [f"{place} * {axis.stride * step}" for place, axis, step in zip(places, axes, steps[1:], strict=True)]
     before = sum(axis.before * step for axis, step in zip(axes, steps[1:], strict=True))
-    lines += [f"{kind} {acc} = {0 if isinstance(node, SumPool) else literal(x.least)};",
+    lines += [*w.begun(kind, acc, "0" if isinstance(node, SumPool) else literal(x.least)),
               f"const {index} {at} = {' + '.join(start)}{f' - {before}' if before else ''};"]  # fmt: skip
     for (k, first, end), axis, step in zip(taps, axes, steps[1:], strict=True):
         lines.append(f"for (int_fast16_t {k} = {first}; {k} < {end}; {k}++) {{")
         at += f" + {k} * {axis.dilation * step}"
     element = w.read(node.x, at)
-    added = f"{acc} += {element};" if isinstance(node, SumPool) else f"if ({element} > {acc}) {acc} = {element};"
-    lines += [added, *["}"] * len(taps), *w.stored(node, acc, chain, flat([c, *places], y.shape), c)]
+    most = w.cell(acc)
+    added = f"{most} += {element};" if isinstance(node, SumPool) else f"if ({element} > {most}) {most} = {element};"
+    lines += [
+        *w.each([added]),
+        *["}"] * len(taps),
+        *w.each(w.stored(node, most, chain, flat([c, *places], y.shape), c)),
+    ]
     return [*lines, *["}"] * (1 + len(places))]
 
 
@@ -107,8 +112,10 @@ def table_dense(w: Writer, node: TableDense, chain: Sequence[Elementwise]) -> Li
     reach = local(min(x.least, int(node.lo.array.min())) - states, x.greatest + states + int(abs(node.lo.array).max()))
     table = w.table(f"{node.name}_tables", node.tables.array)
     index = f"((int_fast32_t){o} * {inputs} + {i}) * {states} + (({reach}){w.read(node.x, i)} - {lo})"
-    return [*opened(o, outputs), f"    {kind} {acc} = 0;", f"    for (int_fast16_t {i} = 0; {i} < {inputs}; {i}++)",
-            f"        {acc} += {table}{index}]);", *indented(w.stored(node, acc, chain, o, o)), "}"]  # fmt: skip
+    return [*opened(o, outputs), *indented(w.begun(kind, acc, "0")),
+            f"    for (int_fast16_t {i} = 0; {i} < {inputs}; {i}++)",
+            *indented(indented(w.each([f"{w.cell(acc)} += {table}{index}]);"]))),
+            *indented(w.each(w.stored(node, w.cell(acc), chain, o, o))), "}"]  # fmt: skip
 
 
 def arg_max(w: Writer, node: ArgMax, chain: Sequence[Elementwise]) -> Lines:
@@ -116,9 +123,9 @@ def arg_max(w: Writer, node: ArgMax, chain: Sequence[Elementwise]) -> Lines:
     best, i = w.names.of("best"), w.names.of("i")
     if node.tree.array.size:
         return tree(w, node, chain)
-    return ["{", f"int_fast16_t {best} = 0;", f"for (int_fast16_t {i} = 1; {i} < {x.size}; {i}++)",
+    return ["{", *w.each([f"int_fast16_t {best} = 0;", f"for (int_fast16_t {i} = 1; {i} < {x.size}; {i}++)",
             f"    if ({w.read(node.x, i)} > {w.read(node.x, best)}) {best} = {i};",
-            *w.stored(node, best, chain, "0", "0"), "}"]  # fmt: skip
+            *w.stored(node, best, chain, "0", "0")]), "}"]  # fmt: skip
 
 
 def tree(w: Writer, node: ArgMax, chain: Sequence[Elementwise]) -> Lines:
@@ -128,12 +135,12 @@ def tree(w: Writer, node: ArgMax, chain: Sequence[Elementwise]) -> Lines:
     kind = local(min(x.least, int(rows[:, 2].min())), max(x.greatest, int(rows[:, 2].max())))
     pairs, masks = w.table(f"{node.name}_pairs", rows[:, :2]), w.table(f"{node.name}_masks", rows[:, 2])
     left, right = (f"(({kind}){w.read(node.x, f'{slots}[{slot}]')} & {mask})" for slot in (a, b))
-    return ["{", f"{stored(0, x.size)} {slots}[{x.size}];",
+    return ["{", *w.each([f"{stored(0, x.size)} {slots}[{x.size}];",
             f"for (int_fast16_t {k} = 0; {k} < {x.size}; {k}++) {slots}[{k}] = ({stored(0, x.size)}){k};",
             *opened(k, len(rows)), f"    const int_fast16_t {a} = {pairs}2 * {k}]), {b} = {pairs}2 * {k} + 1]);",
             f"    const {kind} {mask} = {masks}{k}]);",
             f"    if ({right} > {left}) {slots}[{a}] = {slots}[{b}];", "}",
-            *w.stored(node, f"{slots}[{int(rows[-1, 0])}]", chain, "0", "0"), "}"]  # fmt: skip
+            *w.stored(node, f"{slots}[{int(rows[-1, 0])}]", chain, "0", "0")]), "}"]  # fmt: skip
 
 
 def pair(w: Writer, node: Add | Mul, chain: Sequence[Elementwise]) -> Lines:
@@ -157,7 +164,7 @@ def loop(w: Writer, node: Node, chain: Sequence[Elementwise], axes: Sequence[str
     """A loop over all elements of a node's value."""
     y, acc = w.values[node.name], w.names.of("acc")
     lines = [line for axis, size in zip(axes, y.shape, strict=True) for line in opened(axis, size)]
-    lines += [f"const {kind} {acc} = {result};", *w.stored(node, acc, chain, flat(axes, y.shape), axes[0])]
+    lines += w.each([f"const {kind} {acc} = {result};", *w.stored(node, acc, chain, flat(axes, y.shape), axes[0])])
     return [*lines, *["}"] * len(axes)]
 
 
@@ -168,8 +175,8 @@ def alone(w: Writer, node: Elementwise, chain: Sequence[Elementwise]) -> Lines:
     rest = product(x.shape[1:])
     index = f"{c} * {rest} + {i}"
     return [*opened(c, x.shape[0]), *opened(i, rest),
-            f"const {local(x.least, x.greatest)} {acc} = {w.read(node.x, index)};",
-            *w.passed(acc, x, (node, *chain), index, c), "}", "}"]  # fmt: skip
+            *w.each([f"const {local(x.least, x.greatest)} {acc} = {w.read(node.x, index)};",
+                     *w.passed(acc, x, (node, *chain), index, c)]), "}", "}"]  # fmt: skip
 
 
 def moved(w: Writer, node: Slice | Transpose | Pad, chain: Sequence[Elementwise]) -> Lines:
@@ -200,8 +207,8 @@ def concat(w: Writer, node: Concat, chain: Sequence[Elementwise]) -> Lines:
         shifted = [f"({j} + {start})" if axis == node.axis else j for axis, j in enumerate(axes)]
         for axis, size in zip(axes, x.shape, strict=True):
             lines += opened(axis, size)
-        lines.append(f"const {local(x.least, x.greatest)} {acc} = {w.read(name, flat(axes, x.shape))};")
-        lines += w.stored(node, acc, chain, flat(shifted, y.shape), shifted[0])
+        element = f"const {local(x.least, x.greatest)} {acc} = {w.read(name, flat(axes, x.shape))};"
+        lines += w.each([element, *w.stored(node, acc, chain, flat(shifted, y.shape), shifted[0])])
         lines += ["}"] * len(axes)
         start += x.shape[node.axis]
     return lines

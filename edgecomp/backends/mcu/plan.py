@@ -53,7 +53,8 @@ class Plan:
     windows: Mapping[str, tuple[int, str]]
 
 
-def make_plan(network: Network) -> Plan:
+def make_plan(network: Network, *, copies: bool = True) -> Plan:
+    """The plan of a network; `copies` where windows may be copied."""
     jobs = _jobs(network)
     source = _sources(network)
     last = {}
@@ -69,7 +70,7 @@ def make_plan(network: Network) -> Plan:
         if name not in outputs:
             value = values[name]
             place[name] = slots.take(stored(value.least, value.greatest), value.size, time, last.get(name, time))
-        if isinstance(job.node, Conv) and (kind := window_kind(job.node, values[job.node.x])):
+        if copies and isinstance(job.node, Conv) and (kind := window_kind(job.node, values[job.node.x])):
             windows[job.node.name] = slots.take(kind, job.node.weight.array[0].size, time, time)
     return Plan(jobs=tuple(jobs), place=place, slots=tuple(map(tuple, slots.members)), source=source, windows=windows)
 

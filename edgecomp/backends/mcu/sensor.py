@@ -136,4 +136,5 @@ def _body(w: Writer, network: Network, result: str, sensor: Sensor) -> Lines:
         clamped = f"raw > {literal(sensor.hi)} ? {literal(sensor.hi)} : {clamped}"
     chain = [n for n in network.nodes if not isinstance(n, Input)]
     lines, code, _ = inner.through(kept, network.values()["raw"], chain, "k")
-    return [f"const {local(sensor.lo, sensor.hi)} {kept} = {clamped};", *lines, f"return ({result}){code};"]
+    unused = ["(void)k;"] if network.inputs[0].shape != (1,) else []
+    return [*unused, f"const {local(sensor.lo, sensor.hi)} {kept} = {clamped};", *lines, f"return ({result}){code};"]

@@ -27,6 +27,7 @@ from edgecomp.ir import (
 
 Lines = list[str]
 FEW_THRESHOLDS = 8  # a longer list is halved again and again
+MOST_COMPARED = 31  # thresholds that are all compared where that makes a loop over samples a loop over vectors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +41,11 @@ class Table:
 
 @dataclass(slots=True, kw_only=True)
 class Writer:
-    """The program so far: constant tables, and names."""
+    """The program so far: constant tables, and names.
+
+    `lane` is the index of a sample where LANES of them are computed side by side: an element's samples then lie one
+    after the other, and every statement on elements is a loop over them.
+    """
 
     network: Network
     values: Mapping[str, Value]
@@ -51,6 +56,27 @@ class Writer:
     known: dict[tuple[str, Ints], Table] = field(default_factory=dict)
     helpers: dict[str, tuple[str, Lines]] = field(default_factory=dict)
     constant_bytes: int = 0
+    lane: str = ""
+
+    def each(self, lines: Lines) -> Lines:
+        """The statements on the elements of all samples."""
+        if not self.lane:
+            return lines
+        return [f"for (int {self.lane} = 0; {self.lane} < LANES; {self.lane}++) {{", *indented(lines), "}"]
+
+    def cell(self, variable: str) -> str:
+        """A variable of each sample."""
+        return f"{variable}[{self.lane}]" if self.lane else variable
+
+    def begun(self, kind: str, variable: str, start: str) -> Lines:
+        """The declaration of such a variable."""
+        if not self.lane:
+            return [f"{kind} {variable} = {start};"]
+        return [f"{kind} {variable}[LANES];", *self.each([f"{self.cell(variable)} = {start};"])]
+
+    def sample(self, index: str) -> str:
+        """The place of an element of this sample."""
+        return f"({index}) * LANES + {self.lane}" if self.lane else index
 
     def table(self, hint: str, values: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> str:
         """A constant array's reader: `READ(&name[` without its index and end."""
@@ -84,7 +110,7 @@ class Writer:
 
     def read(self, name: str, index: str) -> str:
         """An element of a value, as a signed expression wide enough for it."""
-        return self.decoded(name, f"{self.place(name)[1]}[{index}]")
+        return self.decoded(name, f"{self.place(name)[1]}[{self.sample(index)}]")
 
     def decoded(self, name: str, code: str) -> str:
         """What is stored for an element of a value, as a signed expression wide enough for it."""
@@ -135,9 +161,9 @@ class Writer:
 
     def target(self, name: str, index: str) -> str:
         if name in self.ends:
-            return f"{self.ends[name]}[{index}]"
+            return f"{self.ends[name]}[{self.sample(index)}]"
         slot, member = self.plan.place[name]
-        return f"s{slot}.{member}[{index}]"
+        return f"s{slot}.{member}[{self.sample(index)}]"
 
     def requant(self, node: Requant, x: str, value: Value, channel: str) -> tuple[Lines, str]:
         lo, hi = self._scaled(node, value)
@@ -183,6 +209,8 @@ class Writer:
             return [f"const int_fast16_t {k} = 0;", final], result
         kind = local(min(int(ends.min()), value.least), max(int(ends.max()), value.greatest))
         reach = f"({kind}){x} >= ({kind}){self.table(f'{node.name}_thresholds', ends)}{row}"
+        if self.lane and count - 1 <= MOST_COMPARED:
+            return [f"const {kind} {k} = {' + '.join(f'({reach}{i}]))' for i in range(count - 1))};", final], result
         if count - 1 <= FEW_THRESHOLDS:
             return [f"int_fast16_t {k} = 0;", f"while ({k} < {count - 1} && {reach}{k}])) {k}++;", final], result
         high, middle = self.names.of("high"), self.names.of("middle")

@@ -67,8 +67,10 @@ def _sum(indexed: str, walked: str, element: str, paired: Lines) -> Lines:
     step = [f"        {walked}", "        w++;", "        x++;"]
     pairs = [f"    const {element} *const end = x + n;", *paired, "    while (x != end) {", *step, "    }"]
     return [
-        "#if defined(__ARM_ARCH_6M__) /* which has no load that moves its pointer */",
-        "    do {", "        n--;", f"        {indexed}", "    } while (n);",
+        "#if defined(__ARM_ARCH_6M__) /* which has no load that moves its pointer: one index, two products a turn */",
+        "    if (n % 2)", "        goto odd;",
+        "    do {", "        n--;", f"        {indexed}", "    odd:", "        n--;", f"        {indexed}",
+        "    } while (n > 0);",
         *(["#elif defined(__ARM_FEATURE_DSP)", *pairs] if paired else []),
         "#else",
         f"    const {element} *const end = x + n;", "    do {", *step, "    } while (x != end);",

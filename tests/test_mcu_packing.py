@@ -13,7 +13,7 @@ from edgecomp import interp
 from edgecomp.backends.mcu import McuBackend, load_machine
 from edgecomp.backends.mcu.emit import emit
 from edgecomp.backends.mcu.packing import packed
-from edgecomp.ir import ArgMax, Conv, Dense, Encoding, Input, Ints, Network, Node, Output, Requant, Reshape
+from edgecomp.ir import Add, ArgMax, Conv, Dense, Encoding, Input, Ints, Network, Node, Output, Requant, Reshape
 from edgecomp.simulate.mcu import measure
 from tests.networks import random_inputs
 from tests.test_mcu import SAMPLES, differing
@@ -138,3 +138,16 @@ def test_the_best_needs_no_logits(tmp_path: Path) -> None:
             assert "codes[5]" not in emit(network, "n").source
             networks[f"{name}{first}"] = network, random_inputs(network, first, SAMPLES)
     assert differing(tmp_path, networks) == dict.fromkeys(networks, 0)
+
+
+def test_inputs_may_have_the_names_of_what_the_functions_use(tmp_path: Path) -> None:
+    """One at a time, and many at a time in the build's own strict compile."""
+    ends = ("codes", "k", "best", "lane", "raw", "count", "dot", "w")
+    nodes = [Input(name=name, shape=(3,), lo=-3, hi=3) for name in ends]
+    sums = [Add(name=f"s{n}", a=ends[0] if n == 1 else f"s{n - 1}", b=name, p=Ints([1]), q=Ints([n]))
+            for n, name in enumerate(ends) if n]  # fmt: skip
+    network = Network(nodes=(*nodes, *sums, Output(name="acc", x=sums[-1].name)))
+    inputs = random_inputs(network, 1, SAMPLES)
+    assert differing(tmp_path, {"n": (network, inputs)}) == {"n": 0}
+    program = McuBackend().program(network, many=True)
+    measure(program, load_machine("host"), inputs, interp.outputs(network, inputs))

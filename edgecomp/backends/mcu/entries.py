@@ -38,7 +38,7 @@ def entries(w: Writer, function: str, network: Network, ends: Ends) -> Entries:
     names, declared = (predict, f"{function}_classify"), [f"{head};", f"{choice};"]
     last = jobs[-1]
     if decides(network) or not isinstance(last.node, Dense) or last.result != network.outputs[0].name:
-        lines = _through_codes(predict, choice, result, inputs, w.values[network.outputs[0].name], means)
+        lines = _through_codes(w, predict, choice, result, inputs, w.values[network.outputs[0].name], means)
         return Entries(names=names, declared=declared, defined=[*_function(w, head, jobs, inputs), *lines])
     best = Job(node=last.node, chain=last.chain[:-1], best=ArgMax(name="", x=last.chain[-1].x))
     lines, hidden = [], w.names.of("hidden_layers")
@@ -71,14 +71,18 @@ def _class_type(network: Network, values: Mapping[str, Value]) -> tuple[str, int
     return (stored(0, value.size - 1) if comparable and value.size > 1 and node.scale[0] > 0 else ""), value.size
 
 
-def _through_codes(predict: str, head: str, result: str, inputs: Ends, value: Value, count: int) -> Lines:
+def _through_codes(
+    w: Writer, predict: str, head: str, result: str, inputs: Ends, value: Value, count: int
+) -> Lines:  # fmt: skip
     """classify as a look at all of predict's codes."""
-    lines = ["", head, "{", f"    {stored(value.least, value.greatest)} codes[{value.size}];",
-             f"    {predict}({', '.join([*(end for end, _ in inputs), 'codes'])});"]  # fmt: skip
+    codes, best, k = (w.names.of(hint) for hint in ("codes", "best", "k"))
+    lines = ["", head, "{", f"    {stored(value.least, value.greatest)} {codes}[{value.size}];",
+             f"    {predict}({', '.join([*(end for end, _ in inputs), codes])});"]  # fmt: skip
     if count == 1:
-        return [*lines, "    return codes[0];", "}"]
-    return [*lines, "    int_fast16_t best = 0;", *indented(opened("k", count)),
-            "        if (codes[k] > codes[best]) best = k;", "    }", f"    return ({result})best;", "}"]  # fmt: skip
+        return [*lines, f"    return {codes}[0];", "}"]
+    return [*lines, f"    int_fast16_t {best} = 0;", *indented(opened(k, count)),
+            f"        if ({codes}[{k}] > {codes}[{best}]) {best} = {k};", "    }",
+            f"    return ({result}){best};", "}"]  # fmt: skip
 
 
 def code_type(node: Input | Output, value: Value) -> str:

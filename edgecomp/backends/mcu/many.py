@@ -23,9 +23,9 @@ def emit_many(network: Network, program: Program) -> tuple[str, str]:
     It defines <function>_many(inputs, outputs, count), which takes arrays of whole samples, one after the other.
     """
     function = program.name
-    names = Names(taken={f"{function}_many", "count", "LANES"})
+    names = Names(taken={f"{function}_many", "count", "k", "lane", "LANES"})
     plan = make_plan(network, copies=False)
-    w = Writer(network=network, values=network.values(), plan=plan, names=names, lane=names.of("lane"))
+    w = Writer(network=network, values=network.values(), plan=plan, names=names, lane="lane")
     nodes: tuple[Input | Output, ...] = (*network.inputs, *network.outputs)
     blocks = {node.name: names.of(f"block_{node.name}") for node in nodes}
     w.ends.update(blocks)

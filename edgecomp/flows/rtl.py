@@ -227,7 +227,7 @@ def _resources(part: FpgaTarget, estimate: Estimate, synthesis: Mapping[str, Fig
     held = {"lut": part.lut, "ff": part.ff, "dsp": part.dsp, "bram18": part.bram18}
     used = synthesis or estimate.total
     return tuple(
-        Resource(name=name.upper(), used=used[name],
+        Resource(name="BRAM4" if used[name].unit.startswith("4 Kb") else name.upper(), used=used[name],
                  available=Figure(value=held[name], unit=name.upper(), source=Source.TOOL, method=part.source))
         for name in RESOURCES if name in used
     )  # fmt: skip

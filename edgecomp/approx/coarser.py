@@ -162,7 +162,7 @@ class OfRtl:
         circuit = circuit_for(network, self.target, RtlOptions(effort=Effort.QUICK))
         with tempfile.TemporaryDirectory(prefix="edgecomp-") as scratch:
             project_files(circuit, Language.VERILOG).spill(Path(scratch))
-            value = synthesize(Path(scratch), self.target, prove=False)["lut"].value
+            value = synthesize(Path(scratch), self.target)["lut"].value
         assert isinstance(value, int)
         return float(value), float(circuit.cycles)
 

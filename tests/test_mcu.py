@@ -18,7 +18,7 @@ from edgecomp.backends.mcu.names import Names
 from edgecomp.cli import main
 from edgecomp.errors import UsageError
 from edgecomp.export import to_onnx
-from edgecomp.ir import Add, ArgMax, Dense, Input, Ints, Network, Node, Output, Requant, Rounding
+from edgecomp.ir import Add, ArgMax, Dense, Input, Ints, Mul, Network, Node, Output, Requant, Rounding
 from tests.growth import Codes
 from tests.networks import random_inputs, random_network
 from tests.test_comparisons import network_of
@@ -192,6 +192,18 @@ def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
                           Output(name="y", x="d")))  # fmt: skip
     (problem,) = McuBackend().check(wide, load_machine("host"), McuBackend().parse({}))
     assert problem.what == "the layers hold 4196352 constants; 4194304 is the most"
+
+
+def test_a_wide_and_a_narrow_operand(tmp_path: Path) -> None:
+    """The square of the wider one would fit no type."""
+    nodes: tuple[Node, ...] = (
+        Input(name="x", shape=(2,), lo=-8, hi=7), Dense(name="d", x="x", weight=Ints([[1 << 40, 3], [-1, 1 << 41]]),
+                                                        bias=Ints([5])),
+        Mul(name="m", a="d", b="x"), Output(name="y", x="m"),
+        Add(name="s", a="x", b="d", p=Ints([1 << 40]), q=Ints([3])), Output(name="z", x="s"),
+    )  # fmt: skip
+    network = Network(nodes=nodes)
+    assert differing(tmp_path, {"wide": (network, random_inputs(network, 1, SAMPLES))}) == {"wide": 0}
 
 
 def test_names_and_types() -> None:

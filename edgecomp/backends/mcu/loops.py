@@ -147,15 +147,15 @@ def pair(w: Writer, node: Add | Mul, chain: Sequence[Elementwise]) -> Lines:
     y = w.values[node.name]
     axes = [w.names.of("j") for _ in y.shape]
     a, b = (w.read(name, broadcast(axes, w.values[name].shape)) for name in (node.a, node.b))
-    ends = [v for name in (node.a, node.b) for v in (w.values[name].least, w.values[name].greatest)]
+    first, second = (max(abs(v.least), abs(v.greatest), 1) for v in (w.values[node.a], w.values[node.b]))
     if isinstance(node, Add):
-        reach = max(map(abs, ends)) * max(int(abs(p.array).max()) for p in (node.p, node.q)) * 2
-        kind = local(-reach - 1, reach + 1)
+        most = [max(int(abs(v.array.astype(object)).max()), 1) for v in (node.p, node.q)]
+        reach = most[0] * first + most[1] * second
         p, q = (w.parameter(f"{node.name}_{hint}", v, axes[0]) for hint, v in (("p", node.p), ("q", node.q)))
+        kind = local(-reach - 1, reach + 1)
         result = f"({kind}){p} * {a} + ({kind}){q} * {b}"
     else:
-        reach = max(map(abs, ends)) ** 2
-        kind = local(-reach - 1, reach + 1)
+        kind = local(-first * second - 1, first * second + 1)
         result = f"({kind}){a} * {b}"
     return loop(w, node, chain, axes, kind, result)
 

@@ -125,6 +125,14 @@ def lower_neg(ctx: Context, node: onnx.NodeProto) -> Real:
     return ctx.builder.affine(ctx.real(node), ones(-1), ones(0), where(node))
 
 
+def lower_tabular(ctx: Context, node: onnx.NodeProto) -> Real:
+    """Abs and Equal, which work on functions of codes only (see `edges`)."""
+    raise InexpressibleError(
+        f"{node.op_type} of what is no function of single codes", where=where(node),
+        hint="quantise its operand first; Equal wants a constant to compare with",
+    )  # fmt: skip
+
+
 def lower_batch_norm(ctx: Context, node: onnx.NodeProto) -> Real:
     """BatchNormalization at inference; channels are the first axis behind the batch."""
     if attribute(node, "training_mode", 0):

@@ -201,11 +201,11 @@ def built(path: Path, x: NDArray[Any], y: NDArray[np.int64], settings: list[str]
 def figures(report: dict[str, Any]) -> dict[str, Any]:
     """What the tables show of a report."""
     used = {one["name"]: one["used"]["value"] for one in report["resources"]}
-    shares = {one["stage"]: one["share"]["value"] for one in report["accuracy"]} if report["accuracy"] else {}
+    shares = {one["stage"]: one["metrics"]["accuracy"]["value"] for one in report["accuracy"]}
     return {
         "lut": used["LUT"], "ff": used["FF"], "cycles": report["latency"]["cycles"]["value"],
         "interval": report["latency"]["initiation_interval"]["value"], "exact": report["verdict"]["exact"],
-        "accuracy": shares, "golden": {one["executions"]: one["codes"]["value"] for one in report["golden"]},
+        "accuracy": shares, "golden": {one["execution"]: one["codes"]["value"] for one in report["golden"]},
     }  # fmt: skip
 
 

@@ -27,9 +27,9 @@ from examples.families.networks import FAMILIES, Branches, branched
 from examples.integer import integer_outputs
 
 HERE: Final = Path(__file__).resolve().parent
-SEED, BATCH, RATE = 1, 32, 4e-3
-EPOCHS: Final = {"binary": 80, "depthwise_separable": 100}
-USUAL_EPOCHS = 50
+SEED, BATCH, RATE = 1, 64, 6e-3
+EPOCHS: Final = {"binary": 60, "depthwise_separable": 100}
+USUAL_EPOCHS = 40
 DENSITY, MOVED = 0.2, 0.2
 """Of sparse evolutionary training: the share of weights that stand, and of those the share that moves each epoch."""
 

@@ -2,8 +2,8 @@
 
     python -m examples.families.measure [NAME...] [--columns hls,rtl,printed,cortex_m0] [--beats FILE]
 
-Each figure goes to `results.json` as soon as it is there; the table goes to stdout. A build is exact on every code or it
-fails, and one that is longer than --seconds is given up and noted so.
+Each figure goes to `results.json` as soon as it is there; the table goes to stdout. A build is exact on every code or
+it fails, and one that is longer than --seconds is given up and noted so.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ COLUMNS: Final = {
     "printed": ("--target", "printed", "--set", "effort=quick"),
     "cortex_m0": ("--target", "cortex_m0"),
 }
+RUN: Final = "import sys; from edgecomp.cli import main; sys.exit(main(sys.argv[1:]))"
 ROWS = 100
 """Test rows that every circuit is simulated on, beside the corners and random vectors."""
 
@@ -35,7 +36,7 @@ ROWS = 100
 def build(name: str, column: str, data: Path, seconds: float) -> dict[str, Any]:
     """The figures of one build, or what `build` says where it refuses."""
     out = Path("build/families") / f"{name}-{column}"
-    words = [sys.executable, "-m", "edgecomp", "build", str(HERE / f"{name}.onnx"), *COLUMNS[column],
+    words = [sys.executable, "-c", RUN, "build", str(HERE / f"{name}.onnx"), *COLUMNS[column],
              "--data", str(data), "--out", str(out)]  # fmt: skip
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=seconds, check=False)

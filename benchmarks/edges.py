@@ -22,12 +22,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgecomp.cli import main as edgecomp
 from examples.families.layers import EdgeTables, codes, export, linear
+from examples.muon.export import restore_one_bit_input
 
 MNIST = Path("../shared/data/mnist")
 HELD_OUT, BATCH = 6000, 128
@@ -237,6 +239,9 @@ def mnist(recipe: Digits, data: Path, out: Path) -> dict[str, Any]:
     test_x, test_y = images(data, "t10k")
     path = out / f"mnist-{recipe.hidden}-{recipe.fan_in}.onnx"
     export(network, path, 784)
+    model = onnx.load(path)
+    restore_one_bit_input(model)
+    onnx.save(model, path)
     row = {"held_out": held, **figures(built(path, test_x.reshape(-1, 784), test_y, []))}
     print(json.dumps(row), flush=True)
     return row

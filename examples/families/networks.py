@@ -224,7 +224,7 @@ def branched() -> nn.Module:
     """The float network that `merged` deploys: three blocks of branches."""
     return nn.Sequential(
         Image(), Branches(1, 8), nn.ReLU(), nn.MaxPool2d(2), Branches(8, 8), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Flatten(), nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, 10),
+        nn.Flatten(), nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, 10, bias=False),
     )  # fmt: skip
 
 

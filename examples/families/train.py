@@ -102,7 +102,8 @@ def merge(source: nn.Module, into: nn.Module) -> None:
         for layer, target in zip(layers, targets, strict=True):
             weight, bias = layer.merged() if isinstance(layer, Branches) else (layer.weight, layer.bias)
             target.weight.copy_(weight)
-            target.bias.copy_(bias)
+            if bias is not None:
+                target.bias.copy_(bias)
 
 
 def trained(name: str, rows: Images) -> nn.Module:

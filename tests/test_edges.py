@@ -99,6 +99,13 @@ def test_elementwise_functions_are_steps_and_other_operators_take_tables_as_valu
     np.testing.assert_array_equal(step.values.array[0], np.clip(np.round(distance**2 / 0.5), -4, 3))
 
 
+def test_a_final_softmax_of_tables_is_their_logits() -> None:
+    model = graph((CODES, ("Sub", "q one", "s"), ("Abs", "s", "a"), ("Softmax", "a", "y")))
+    lowered = read(model)
+    assert any("softmax" in note for note in lowered.notes)
+    against_source(model, lowered, {"x": np.linspace(-1, 5, 60).reshape(-1, INPUTS).astype(np.float32)})
+
+
 def test_two_layers_and_a_mean() -> None:
     rows = (CODES, *HATS, ("Flatten", "h", "f"), ("MatMul", "f w", "t"), ("Relu", "t", "p"),
             ("Quant", "p four zero three", "q2", {"signed": 0}), ("Unsqueeze", "q2 two", "u2"),
@@ -127,6 +134,10 @@ MISSES: list[tuple[str, Sequence[Row], Weights, type[EdgecompError], str]] = [
                    ("Slice", "f far end axis1", "r"), ("Add", "l r", "y")),
      {"zero1": np.array([0]), "far": np.array([39]), "end": np.array([40])}, InexpressibleError,
      "functions of two different codes meet element by element"),
+    ("more axes", (CODES, ("Abs", "q", "a"), ("Sub", "a cube", "y")), {"cube": np.ones((1, 1, INPUTS), np.float32)},
+     InexpressibleError, r"a constant of shape \(1, 1, 5\) does not fit a value of 1 axes and a batch"),
+    ("unlike axes", (CODES, ("Unsqueeze", "q two", "u"), ("Abs", "u", "a"), ("Abs", "q", "b"), ("Add", "a b", "y")), {},
+     InexpressibleError, r"values of shapes \(5, 1\) and \(5,\) behind their batch do not broadcast"),
     ("no grid", (CODES, ("Unsqueeze", "q two", "u"), ("Sub", "u odd", "s"),
                  ("ReduceSum", "s axis1", "y", {"keepdims": 0})),
      {"odd": np.array([0.1, 1e-7], np.float32)}, InexpressibleError, "share no grid of 31 bits"),

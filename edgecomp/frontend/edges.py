@@ -13,6 +13,7 @@ import onnx
 from edgecomp.errors import InexpressibleError, ModelError
 from edgecomp.frontend import tabular
 from edgecomp.frontend.context import Context, attribute, number, unbatched, where
+from edgecomp.frontend.elementwise import clip_bounds
 from edgecomp.frontend.evaluate import exact
 from edgecomp.frontend.functions import Round, Sign
 from edgecomp.frontend.layout import (
@@ -95,7 +96,7 @@ def lower(ctx: Context, node: onnx.NodeProto) -> Symbol | None:
 def begins(node: onnx.NodeProto, symbols: list[Symbol]) -> bool:
     """Whether a node is the first of functions that no chain describes: Abs, Equal, or a constant that widens."""
     reals = [symbol for symbol in symbols if isinstance(symbol, Real)]
-    if len(reals) != 1 or not (reals[0].base):
+    if len(reals) != 1 or not reals[0].base:
         return False
     if node.op_type in ("Abs", "Equal"):
         return True
@@ -163,9 +164,8 @@ def _entries(symbol: Symbol) -> Objects:
 
 
 def constant(node: onnx.NodeProto, symbol: Symbol, tab: Tabular) -> Objects:
-    """A constant without the batch axis; a missing batch axis is one of size 1."""
-    array = _entries(symbol)
-    return unbatched(array, max(len(tab.shape), array.ndim - 1), node)
+    """A constant without the batch axis; InexpressibleError where its axes would push the batch from the front."""
+    return unbatched(_entries(symbol), len(tab.shape), node)
 
 
 def absolute(ctx: Context, node: onnx.NodeProto, tab: Tabular) -> Tabular:
@@ -186,8 +186,7 @@ def leaky(ctx: Context, node: onnx.NodeProto, tab: Tabular) -> Tabular:
 
 
 def clipped(ctx: Context, node: onnx.NodeProto, tab: Tabular) -> Tabular:
-    given = [ctx.scalar(node, i) if ctx.optional(node, i) is not None else None for i in (1, 2)]
-    lo, hi = given
+    lo, hi = clip_bounds(ctx, node)
     return tabular.each(tab, lambda v: _clip(v, lo, hi))
 
 

@@ -152,8 +152,8 @@ def lower_relu(ctx: Context, node: onnx.NodeProto) -> Real:
     return ctx.builder.pointwise(ctx.real(node), Clip(lo=ZERO, hi=None), where(node))
 
 
-def lower_clip(ctx: Context, node: onnx.NodeProto) -> Real:
-    """Clip, its bounds as operands or (before version 11) as attributes."""
+def clip_bounds(ctx: Context, node: onnx.NodeProto) -> tuple[Fraction | None, Fraction | None]:
+    """Bounds of a Clip: operands or (before version 11) attributes; None is no bound."""
     bounds: list[Fraction | None] = []
     for index, name in ((1, "min"), (2, "max")):
         given = attribute(node, name, None)
@@ -161,7 +161,12 @@ def lower_clip(ctx: Context, node: onnx.NodeProto) -> Real:
             bounds.append(Fraction(float(np.float32(given))))
         else:
             bounds.append(ctx.scalar(node, index) if ctx.optional(node, index) is not None else None)
-    return ctx.builder.pointwise(ctx.real(node), Clip(lo=bounds[0], hi=bounds[1]), where(node))
+    return bounds[0], bounds[1]
+
+
+def lower_clip(ctx: Context, node: onnx.NodeProto) -> Real:
+    lo, hi = clip_bounds(ctx, node)
+    return ctx.builder.pointwise(ctx.real(node), Clip(lo=lo, hi=hi), where(node))
 
 
 def lower_leaky(ctx: Context, node: onnx.NodeProto) -> Real:

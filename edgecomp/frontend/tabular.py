@@ -96,6 +96,11 @@ def with_constant(tab: Tabular, array: Objects, act: Callable[[Any, Any], Any], 
 
 def together(a: Tabular, b: Tabular, act: Callable[[Any, Any], Any], where: str) -> Tabular:
     """act(a, b) of functions of the same codes, broadcast; InexpressibleError where an element would depend on two."""
+    if len(a.shape) != len(b.shape):
+        raise InexpressibleError(
+            f"values of shapes {a.shape} and {b.shape} behind their batch do not broadcast", where=where,
+            hint="give both as many axes",
+        )  # fmt: skip
     shape = np.broadcast_shapes(a.shape, b.shape)
     places = np.broadcast_to(a.place, shape), np.broadcast_to(b.place, shape)
     if (a.base, a.lo, a.table.shape[-1]) != (b.base, b.lo, b.table.shape[-1]) or not np.array_equal(*places):

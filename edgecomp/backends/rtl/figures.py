@@ -24,7 +24,7 @@ FORMS = (
     Form(clamp=True),
     Form(saturate=False),
 )
-PACKED = Form(packed=True), Form(packed=True, table_bits=8)
+PACKED = (Form(packed=True),)
 
 
 def level_ns(target: FpgaTarget) -> float:

@@ -27,15 +27,18 @@ class Term:
         return int(sum(self.word.kif))
 
     @property
+    def fixed(self) -> bool:
+        return self.reach == 0 or constant_of(self.word) is not None
+
+    @property
     def reach(self) -> int:
         return max(self.values) - min(self.values)
 
 
 def packed_total(terms: Sequence[Term], constant: int = 0) -> Word:
     """The sum of the terms and a constant, which the tables take in: no table but the first has a least value but 0."""
-    known = [term for term in terms if constant_of(term.word) is not None or term.reach == 0]
-    packs = packed([term for term in terms if term not in known])
-    rest = constant + sum(term.values[0] for term in known)
+    packs = packed([term for term in terms if not term.fixed])
+    rest = constant + sum(term.values[0] for term in terms if term.fixed)
     tables = [joint(pack) for pack in packs]
     rest += sum(int(values.min()) for _, values in tables[1:])
     if not tables:

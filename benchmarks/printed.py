@@ -26,11 +26,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecomp import interp
-from edgecomp.approx.executor import local, task_of
-from edgecomp.approx.explore import spearman
+from edgecomp.approx.executor import local
+from edgecomp.approx.front import spearman
 from edgecomp.approx.genes import read_classifier, to_network
 from edgecomp.approx.masks import trained_masks
+from edgecomp.approx.mutations import GeneVariation
 from edgecomp.approx.noise import jittered
+from edgecomp.approx.printed import task_of
 from edgecomp.approx.search import Plan, search
 from edgecomp.backends.printed.cost import Cost, area_cm2
 from edgecomp.backends.printed.design import Design, make_design, simulate_design
@@ -219,7 +221,9 @@ def approximate(case: Case, network: Network, start: float) -> list[Row]:
     starts = np.concatenate([exact.starts, trained_masks(exact, codes, y, seed=case.seed)])
     with local(task, os.cpu_count() or 1) as executor:
         began = time.perf_counter()
-        front = search(exact.space, starts, executor, Plan(generations=case.generations, seed=case.seed))
+        front = search(
+            GeneVariation(space=exact.space), starts, executor, Plan(generations=case.generations, seed=case.seed)
+        )
         seconds = time.perf_counter() - began
     rate = case.generations * Plan().population / seconds
     best_right = 1 - front.scores[:, 0].min()

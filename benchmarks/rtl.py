@@ -2,10 +2,11 @@
 
     python -m benchmarks.rtl [--out DIR] [--networks NAME,...]
 
-Three columns of LUTs: ours; alkaid's default (its solver, saturation, rounding and Verilog cells), as its own project
-would be read by Yosys; and the same with our cells, which give Yosys the three-operand adder of Xilinx parts. All go
-through `synth_xilinx`, stage by stage. Beside them the stages of our circuit and the cycles that the HLS estimate
-foretells. Each network's row is a file in --out and is not made again. The table goes to stdout and --out/table.md.
+Columns of LUTs: ours; alkaid's default (its solver, saturation, rounding and Verilog cells), as its own project would
+be read by Yosys; and, with --cells, the same with our cells, which give Yosys the three-operand adder of Xilinx parts.
+All go through `synth_xilinx`, stage by stage; the seconds are those of our circuit's. Beside them the stages of our
+circuit and the cycles that the HLS estimate foretells. Each network's row is a file in --out and is not made again.
+The table goes to stdout and --out/table.md.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import os
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -49,8 +51,8 @@ from edgecomp.project import FpgaTarget, load_target
 
 DEFAULT = (1, -1, -1)  # alkaid's own adder and carry sizes
 SAMPLES = 200
-COLUMNS = ("network", "stages", "HLS estimate", "LUT", "alkaid's LUT", "its LUT with our cells", "ratio",
-           "ratio with our cells")  # fmt: skip
+COLUMNS = ("network", "stages", "HLS estimate", "LUT", "synthesis s", "alkaid's LUT", "ratio",
+           "its LUT with our cells", "ratio with our cells")  # fmt: skip
 
 
 class PlainProducts(Products):
@@ -114,22 +116,29 @@ def luts(circuit: Circuit, target: FpgaTarget, cells: Sequence[Path] = ()) -> in
             (folder / "rtl" / "src" / "cells.v").unlink()
             for path in cells:
                 (folder / "rtl" / "src" / path.name).write_text(path.read_text())
-        value = synthesize(folder, target, prove=not cells)["lut"].value
+        value = synthesize(folder, target)["lut"].value
         assert isinstance(value, int)
         return value
 
 
-def row(name: str, network: Network, target: FpgaTarget) -> dict[str, Any]:
+def row(name: str, network: Network, target: FpgaTarget, *, cells: bool) -> dict[str, Any]:
     ours = circuit_for(network, target, RtlOptions())
     with tempfile.TemporaryDirectory(prefix="edgecomp-rtl-") as scratch:
         model = RTLModel(plain_program(network), Path(scratch) / "project", n_stages=ours.cycles)
     plain = replace(ours, program=model._comb, machine=model.fsm)
     hls = HlsBackend()
     foretold = hls.estimate(network, target, hls.parse({})).total["cycles"].value
-    own, stock, same = luts(ours, target), luts(plain, target, alkaid_cells()), luts(plain, target)
-    return {"network": name, "stages": ours.cycles, "HLS estimate": foretold, "LUT": own, "alkaid's LUT": stock,
-            "its LUT with our cells": same, "ratio": round(own / stock, 3),
-            "ratio with our cells": round(own / same, 3), "form": str(ours.form)}  # fmt: skip
+    start = time.perf_counter()
+    own = luts(ours, target)
+    seconds = time.perf_counter() - start
+    stock = luts(plain, target, alkaid_cells())
+    found = {"network": name, "stages": ours.cycles, "HLS estimate": foretold, "LUT": own,
+             "synthesis s": round(seconds, 1), "alkaid's LUT": stock, "ratio": round(own / stock, 3),
+             "form": str(ours.form)}  # fmt: skip
+    if cells:
+        same = luts(plain, target)
+        found |= {"its LUT with our cells": same, "ratio with our cells": round(own / same, 3)}
+    return found
 
 
 def alkaid_cells() -> list[Path]:
@@ -168,10 +177,11 @@ NETWORKS: dict[str, Callable[[], Network]] = {
 
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
-    lines += ["| " + " | ".join(str(row[column]) for column in COLUMNS) + " |" for row in rows]
-    lines += [f"median of the {key}: {statistics.median(row[key] for row in rows):.3f}"
-              for key in COLUMNS if key.startswith("ratio")]  # fmt: skip
+    columns = [column for column in COLUMNS if any(column in row for row in rows)]
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    lines += ["| " + " | ".join(str(row.get(column, "")) for column in columns) + " |" for row in rows]
+    lines += [f"median of the {key}: {statistics.median(row[key] for row in rows if key in row):.3f}"
+              for key in columns if key.startswith("ratio")]  # fmt: skip
     return "\n".join([*lines, ""])
 
 
@@ -181,6 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> str:
     parser.add_argument("--out", type=Path, default=Path("build/benchmark-rtl"))
     parser.add_argument("--networks", default=";".join(NETWORKS), help="names, parted by semicolons")
     parser.add_argument("--target", default="fpga")
+    parser.add_argument("--cells", action="store_true", help="also alkaid's default with our cells")
     given = parser.parse_args(arguments)
     given.out.mkdir(parents=True, exist_ok=True)
     rows = []
@@ -188,7 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> str:
         path = given.out / f"{name.replace(', ', '-').replace(' ', '-')}.json"
         if not path.exists():
             print(name, file=sys.stderr, flush=True)
-            made = json.dumps(row(name, NETWORKS[name](), load_target(given.target)), indent=1)
+            made = json.dumps(row(name, NETWORKS[name](), load_target(given.target), cells=given.cells), indent=1)
             aside = path.with_suffix(".new")
             aside.write_text(made)
             os.replace(aside, path)

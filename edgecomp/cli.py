@@ -212,20 +212,22 @@ def quantize(as_json: bool, preset: str, bits: tuple[str, ...], task: str | None
               help="Accuracy that may be lost on the selection data; a bundle is built for each.")  # fmt: skip
 @click.option("--data", type=FOLDER, metavar="FILE", help="Labelled selection data  [default: train.npz by the model]")
 @click.option("--out", type=FOLDER, metavar="DIR", help="Where all goes  [default: build/MODEL-TARGET-explored]")
-@click.option("--generations", type=click.IntRange(1), default=3000, show_default=True, help="Of the search.")
-@click.option("--population", type=click.IntRange(8), default=200, show_default=True, help="Candidates of each.")
+@click.option("--generations", type=click.IntRange(1), help="Of the search  [default: 3000 printed, 60 elsewhere]")
+@click.option("--population", type=click.IntRange(8), help="Candidates of each  [default: 200 printed, 40 elsewhere]")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="What the search draws from.")
 @click.option("--workers", type=click.IntRange(0, 256), default=0, help="Local processes  [default: the processors]")
 @click.option("--scheduler", metavar="ADDRESS", help="A Dask cluster to score candidates on, in place of processes.")
 @common
-def explore(model: Path, budgets: str, generations: int, population: int, seed: int, **rest: Any) -> None:
+def explore(model: Path, budgets: str, **rest: Any) -> None:
     """Search for smaller, approximate circuits; the last line printed is the folder with the front and its bundles.
+
+    Printed perceptrons lose summands, bits and comparisons; for FPGAs and microcontrollers the layers of any network
+    become coarser: bits of weights and codes, small weights, channels, roundings.
 
     The search goes on from its last checkpoint where it was stopped.
     """
     from edgecomp.approx.explore import ExploreRequest
     from edgecomp.approx.explore import explore as run
-    from edgecomp.approx.search import Plan
     from edgecomp.report import table
 
     try:
@@ -233,14 +235,14 @@ def explore(model: Path, budgets: str, generations: int, population: int, seed: 
     except ValueError as error:
         hint = "for instance 0.01,0.05"
         raise UsageError(f"budgets cannot be {budgets}", where="--budget-accuracy", hint=hint) from error
-    plan = Plan(generations=generations, population=population, seed=seed)
-    found = run(ExploreRequest(model=model, budgets=shares, plan=plan, **rest), Talk())
-    rows = [["loss at most", "selection accuracy", "cm2 before the full portfolio", "bundle"]]
-    rows += [[f"{budget:g}", f"{point.accuracy:.4f}", f"{point.mapped:.4g}", str(folder)]
+    found = run(ExploreRequest(model=model, budgets=shares, **rest), Talk())
+    rows = [["loss at most", "selection accuracy", *found.costs, "bundle"]]
+    rows += [[f"{budget:g}", f"{point.accuracy:.4f}", *(f"{cost:.5g}" for cost in point.measured or ()), str(folder)]
              for budget, point, _, folder in found.chosen]  # fmt: skip
-    said = (f"exact: {found.exact.accuracy:.4f}, {found.exact.foretold:.4g} cm2 foretold; "
-            f"rank correlation of foretold and mapped area {found.rank:.3f}")  # fmt: skip
-    deliver(f"{table(rows)}\n{said}\n\n{found.folder}")
+    exact = ["exact", f"{found.exact.accuracy:.4f}", *(f"{cost:.5g}" for cost in found.exact.measured or ()), ""]
+    checked = [["cost", "rank correlation", "measured / foretold", "median error", "measured"]]
+    checked += [[c.cost, f"{c.rank:.3f}", f"{c.ratio:.3f}", f"{c.error:.1%}", str(c.count)] for c in found.checks]
+    deliver(f"{table([*rows, exact])}\n\n{table(checked)}\n\n{found.folder}")
 
 
 @cli.command()

@@ -81,10 +81,15 @@ def read_model(path: Path) -> Model:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildResult:
-    """The written bundle's folder and its report."""
+    """The written bundle: its folder, its files as they were written (all but the manifest), and its report."""
 
     folder: Path
+    bundle: Bundle
     report: Report
+
+    def _repr_html_(self) -> str:
+        """What notebooks show: the report."""
+        return self.report._repr_html_()
 
 
 def number_of(settings: Mapping[str, str], key: str, default: int, most: int) -> int:
@@ -166,8 +171,9 @@ def build(request: BuildRequest, progress: Progress) -> BuildResult:
     hashes = {"model": _sha(project.model), "data": _sha(path), "options": _options(settings)}
     with clock.stage("writing the bundle"):
         whole = reduce(Bundle.merge, parts)
-        folder = whole.merge(report_files(report, out.name, whole, hashes)).write(out, hashes=hashes)
-    return BuildResult(folder=folder, report=report)
+        bundle = whole.merge(report_files(report, out.name, whole, hashes))
+        folder = bundle.write(out, hashes=hashes)
+    return BuildResult(folder=folder, bundle=bundle, report=report)
 
 
 def prove(model: Model, made: Vectors, clock: Clock) -> tuple[Agreement | None, onnx.ModelProto, dict[str, Codes]]:

@@ -4,7 +4,9 @@
  * test_network.h gives INPUTS(X) and OUTPUTS(X), which list X(type, identifier, name, count), and CALL.
  * exit status: 0 all codes equal, 1 some differ, 2 a file is missing, short or malformed, 3 the core faulted.
  * With MEASURE each call's ticks and some calls' stack are told, without it how long calls take on the port's clock.
- * With SHOW the codes of OUTPUTS are printed instead of compared, and there are no expected files. */
+ * With SHOW the codes of OUTPUTS are printed instead of compared, and there are no expected files.
+ * Where test_network.h has MANY(count), which runs that many samples from arrays m_<identifier> of whole samples, it is
+ * run on blocks of all vectors as well, must give the codes of CALL, and is timed too. */
 #include "port.h"
 #include "test_network.h"
 
@@ -124,6 +126,62 @@ static void differs(const char *name, uint32_t index, int64_t expected, int64_t 
         say(" ", (int64_t)v_##id[i]);                                                                                 \
     port_text("\n");
 
+/* ---- many samples in one call ---- */
+
+#ifdef MANY
+#define BLOCK 256
+#define DECLARE_MANY(type, id, name, count) static type m_##id[BLOCK * count];
+#define DECLARE_ONES(type, id, name, count) static type e_##id[BLOCK * count];
+#define KEEP(array, type, id, count)                                                                                  \
+    for (uint32_t i = 0; i < count; i++)                                                                              \
+        array##_##id[kept * count + i] = v_##id[i];
+#define KEEP_INPUT(type, id, name, count) KEEP(m, type, id, count)
+#define KEEP_OUTPUT(type, id, name, count) KEEP(e, type, id, count)
+#define COMPARE_MANY(type, id, name, count)                                                                           \
+    for (uint32_t i = n * count; i < (n + 1) * count; i++)                                                            \
+        if (m_##id[i] != e_##id[i])                                                                                   \
+            differs(name ", many at a time", i - n * count, (int64_t)e_##id[i], (int64_t)m_##id[i]);
+#define REPEAT(type, id, name, count)                                                                                 \
+    for (uint32_t i = held * count; i < BLOCK * count; i++)                                                           \
+        m_##id[i] = m_##id[i - held * count];
+INPUTS(DECLARE_MANY)
+OUTPUTS(DECLARE_MANY)
+OUTPUTS(DECLARE_ONES)
+static uint32_t kept, held;
+
+static void many(void) {
+    INPUTS(KEEP_INPUT)
+    OUTPUTS(KEEP_OUTPUT)
+    kept++;
+    if (kept < BLOCK && sample + 1 < samples)
+        return;
+    MANY(kept);
+    sample -= kept - 1;
+    for (uint32_t n = 0; n < kept; n++, sample++) {
+        OUTPUTS(COMPARE_MANY)
+    }
+    sample--;
+    held = kept;
+    kept = 0;
+}
+
+static void tell_many(void) {
+    uint32_t calls = 0, start, took;
+    INPUTS(REPEAT)
+    start = port_now();
+    do {
+        MANY(BLOCK);
+        calls += BLOCK;
+        took = port_now() - start;
+    } while (took < 200000000u);
+    say("many: ", calls);
+    say(" samples in ", took);
+    port_text(" ns\n");
+}
+#else
+static void many(void) {}
+#endif
+
 /* ---- the call, its ticks and its stack ---- */
 
 #ifdef MEASURE
@@ -190,6 +248,9 @@ static void tell(void) {
     say("speed: ", calls);
     say(" calls in ", took);
     port_text(" ns\n");
+#ifdef MANY
+    tell_many();
+#endif
 }
 #endif
 
@@ -202,6 +263,7 @@ int main(void) {
     for (sample = 0; sample < samples; sample++) {
         INPUTS(FEED)
         measured();
+        many();
 #ifdef SHOW
         OUTPUTS(PRINT)
 #else

@@ -18,12 +18,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from edgecomp import golden, interp
-from edgecomp.approx import executor, explore
+from edgecomp.approx import executor, explore, printed
 from edgecomp.approx.declare import declare
+from edgecomp.approx.front import Point, spearman
 from edgecomp.approx.genes import Exact, Genes, read_classifier, to_network, tournament
+from edgecomp.approx.ground import Selection
 from edgecomp.approx.masks import PRICES, trained_masks
+from edgecomp.approx.mutations import GeneVariation
 from edgecomp.approx.noise import jittered
-from edgecomp.approx.search import Front, Plan, Variation, front_of, search, survivors
+from edgecomp.approx.search import Front, Plan, front_of, search, survivors
 from edgecomp.backends.printed import load_library
 from edgecomp.backends.printed.design import make_design, simulate_design
 from edgecomp.backends.printed.forms import Form
@@ -63,7 +66,7 @@ def rows(seed: int, count: int = 300) -> Codes:
 
 
 def scrambled(exact: Exact, seed: int, changes: int = 30) -> Genes:
-    variation, rng = Variation(space=exact.space, plan=Plan()), np.random.default_rng(seed)
+    variation, rng = GeneVariation(space=exact.space), np.random.default_rng(seed)
     genes = exact.starts[seed % len(exact.starts)][None]
     for _ in range(changes):
         genes = variation.mutate(genes, rng)
@@ -81,7 +84,7 @@ def test_exact_genes_are_the_network(seed: int, hidden: tuple[int, ...], classes
     network, x = perceptron(seed, hidden, classes), rows(seed)
     exact = read_classifier(network)
     expected = classes_of(network, x)
-    task = executor.task_of(exact.space, x, expected)
+    task = printed.task_of(exact.space, x, expected)
     assert (task.scores(exact.starts)[:, 0] == 0).all()
     for genes in exact.starts:
         np.testing.assert_array_equal(classes_of(to_network(exact, genes), x), expected)
@@ -96,8 +99,8 @@ def test_approximate_genes_agree_everywhere(seed: int, hidden: tuple[int, ...], 
     network = to_network(exact, genes)
     assert network.problems() == ()
     expected = classes_of(network, x)
-    assert executor.task_of(exact.space, x, expected).scores(genes[None])[0, 0] == 0
-    assert executor.task_of(exact.space, x, (expected + 1) % classes).scores(genes[None])[0, 0] == 1
+    assert printed.task_of(exact.space, x, expected).scores(genes[None])[0, 0] == 0
+    assert printed.task_of(exact.space, x, (expected + 1) % classes).scores(genes[None])[0, 0] == 1
     np.testing.assert_array_equal(golden.run_onnxruntime(to_onnx(network), {"x": x})["y"].reshape(-1), expected)
     np.testing.assert_array_equal(execute(to_circuit(network, Form()), {"x": x})["y"].reshape(-1), expected)
 
@@ -130,7 +133,7 @@ def test_mutations_reach_every_kind_of_gene() -> None:
 
 def test_what_is_left_out_makes_the_foretold_area_smaller() -> None:
     exact, x = read_classifier(perceptron(3)), rows(0)
-    task = executor.task_of(exact.space, x, np.zeros(300, dtype=np.int64))
+    task = printed.task_of(exact.space, x, np.zeros(300, dtype=np.int64))
     whole = exact.starts[0]
     price = task.scores(whole[None])[0, 1]
     parts = exact.space.parts()
@@ -174,11 +177,12 @@ def test_what_is_no_perceptron_is_refused(name: str) -> None:
 
 def test_a_wrong_count_is_found() -> None:
     exact, task = problem()
-    x = task.x.T.astype(np.int64)
-    point = explore.Point(accuracy=1.0, foretold=1.0, genes=exact.starts[0])
-    explore._verify(point, exact, x, task.y.astype(np.int64))
+    network = to_network(exact, exact.starts[0])
+    x, y = task.x.T.astype(np.int64), task.y.astype(np.int64)
+    point = Point(accuracy=1.0, foretold=(1.0,), genes=exact.starts[0])
+    explore._verify(point, network, Selection(inputs={"x": x}, y=y))
     with pytest.raises(MismatchError, match="the search counted an accuracy of 1"):
-        explore._verify(point, exact, x, (task.y.astype(np.int64) + 1) % 3)
+        explore._verify(point, network, Selection(inputs={"x": x}, y=(y + 1) % 3))
 
 
 def test_survivors_and_front() -> None:
@@ -189,9 +193,9 @@ def test_survivors_and_front() -> None:
     assert front.genes[:, 0].tolist() == [1, 2, 4]
 
 
-def problem() -> tuple[Exact, executor.Task]:
+def problem() -> tuple[Exact, printed.KernelTask]:
     exact, x = read_classifier(perceptron(BALANCED)), rows(7)
-    return exact, executor.task_of(exact.space, x, classes_of(perceptron(BALANCED), x))
+    return exact, printed.task_of(exact.space, x, classes_of(perceptron(BALANCED), x))
 
 
 class StopError(Exception):
@@ -208,15 +212,15 @@ def test_a_stopped_search_goes_on_to_the_same_front(tmp_path: Path, monkeypatch:
             raise StopError
 
     seen: list[int] = []
-    whole = search(exact.space, exact.starts, task, plan)
+    whole = search(GeneVariation(space=exact.space), exact.starts, task, plan)
     with pytest.raises(StopError):
-        search(exact.space, exact.starts, task, plan, checkpoint=tmp_path / "c.npz", progress=stop)
-    again = search(exact.space, exact.starts, task, plan, checkpoint=tmp_path / "c.npz",
+        search(GeneVariation(space=exact.space), exact.starts, task, plan, checkpoint=tmp_path / "c.npz", progress=stop)
+    again = search(GeneVariation(space=exact.space), exact.starts, task, plan, checkpoint=tmp_path / "c.npz",
                    progress=lambda generation, _: seen.append(generation))  # fmt: skip
     assert seen[0] == 11
     np.testing.assert_array_equal(again.genes, whole.genes)
     assert whole.scores[:, 1].min() < task.scores(exact.starts)[:, 1].min()
-    other = search(exact.space, exact.starts, task, Plan(generations=3, population=24, seed=1),
+    other = search(GeneVariation(space=exact.space), exact.starts, task, Plan(generations=3, population=24, seed=1),
                    checkpoint=tmp_path / "c.npz", progress=lambda generation, _: seen.append(generation))  # fmt: skip
     assert seen[-3:] == [1, 2, 3]  # the checkpoint is another search's
     assert len(other.scores)
@@ -224,7 +228,7 @@ def test_a_stopped_search_goes_on_to_the_same_front(tmp_path: Path, monkeypatch:
     for damaged in (b"no archive", whole_file[: len(whole_file) // 2], whole_file[:60] + b"12345" + whole_file[65:]):
         (tmp_path / "c.npz").write_bytes(damaged)
         with pytest.raises(DataError, match="checkpoint cannot be read"):
-            search(exact.space, exact.starts, task, plan, checkpoint=tmp_path / "c.npz")
+            search(GeneVariation(space=exact.space), exact.starts, task, plan, checkpoint=tmp_path / "c.npz")
 
 
 def test_local_processes_score_alike() -> None:
@@ -259,8 +263,8 @@ def test_masks_trained_by_gradients_leave_bits_out() -> None:
     y = classes_of(network, x)
     masks = trained_masks(exact, x, y, seed=0)
     assert masks.shape == (len(PRICES), exact.space.size)
-    scores = executor.task_of(exact.space, x, y).scores(masks)
-    assert scores[-1, 1] < scores[0, 1] < executor.task_of(exact.space, x, y).scores(exact.starts)[:, 1].max()
+    scores = printed.task_of(exact.space, x, y).scores(masks)
+    assert scores[-1, 1] < scores[0, 1] < printed.task_of(exact.space, x, y).scores(exact.starts)[:, 1].max()
     np.testing.assert_array_equal(masks, trained_masks(exact, x, y, seed=0))
     counts = declare(exact.space, exact.starts, masks[-1])
     assert counts["summand_bits_dropped"] != 0
@@ -294,9 +298,9 @@ def test_noisy_copies_stand_behind_the_rows() -> None:
 
 
 def test_ranks() -> None:
-    assert explore.spearman(np.array([1.0, 2, 3]), np.array([5.0, 6, 9])) == pytest.approx(1)
-    assert explore.spearman(np.array([1.0, 2, 3]), np.array([9.0, 6, 5])) == pytest.approx(-1)
-    assert explore.spearman(np.array([1.0, 1, 3]), np.array([2.0, 2, 2])) == 1.0
+    assert spearman(np.array([1.0, 2, 3]), np.array([5.0, 6, 9])) == pytest.approx(1)
+    assert spearman(np.array([1.0, 2, 3]), np.array([9.0, 6, 5])) == pytest.approx(-1)
+    assert spearman(np.array([1.0, 1, 3]), np.array([2.0, 2, 2])) == 1.0
 
 
 @pytest.fixture(scope="module")
@@ -310,15 +314,19 @@ def explored(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_explore_writes_the_front_and_bundles(explored: Path) -> None:
     summary = json.loads((explored / "explore.json").read_text())
     table = (explored / "front.csv").read_text().splitlines()
-    assert table[0] == "accuracy,foretold_cm2,mapped_cm2,budget"
+    assert table[0] == "point,accuracy,foretold_cm2,measured_cm2,budget"
     assert len(table) == len(summary["front"]) + 1
     assert (explored / "front.png").read_bytes()[:4] == b"\x89PNG"
     (chosen,) = summary["chosen"]
     assert 0 <= chosen["loss"] <= 0.02 + 1e-9 or chosen["loss"] < 0
     assert chosen["approximations"]["classes_changed"] >= chosen["loss"] - 1e-9
     assert chosen["approximations"]["summand_bits_dropped"] > 0
-    assert chosen["mapped_cm2"] < summary["exact"]["foretold_cm2"]
-    assert summary["rank_correlation"] > 0.8
+    assert chosen["measured"][0] < summary["exact"]["measured"][0]
+    (check,) = summary["checks"]
+    assert check["rank_correlation"] > 0.8
+    assert check["median_error"] < 0.5
+    points = sorted(path.name for path in (explored / "points").iterdir())
+    assert points == sorted(f"{number}.onnx" for number in range(len(summary["front"])))
     report = json.loads((explored / "budget-0.02" / "report.json").read_text())
     assert {row["differences"]["value"] for row in report["golden"]} == {0}
     stages = {row["stage"]: row for row in report["accuracy"]}
@@ -331,7 +339,7 @@ def test_explore_writes_the_front_and_bundles(explored: Path) -> None:
     assert "the same circuit with its logits brought out" in {row["name"] for row in report["stages"]}
     assert "this network approximates another" in report["notes"][0]
     assert f"{chosen['accuracy']:.4f}; {summary['exact']['accuracy']:.4f} is the exact" in report["notes"][1]
-    assert report["totals"]["area"]["value"] <= chosen["mapped_cm2"] + 1e-9
+    assert report["totals"]["area"]["value"] <= chosen["measured"][0] + 1e-9
     assert main(["verify", str(explored / "budget-0.02")]) == 0
 
 
@@ -379,7 +387,8 @@ def test_what_explore_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         ([str(EXAMPLE), "--out", str(full)], "holds something else", 2),
         ([str(EXAMPLE), "--budget-accuracy", "two"], "budgets cannot be two", 2),
         ([str(EXAMPLE), "--budget-accuracy", "1.5"], "budgets are shares", 2),
-        ([str(EXAMPLE), "--target", "fpga"], "no exploration for fpga", 2),
+        ([str(EXAMPLE), "--target", "host"], "neither flash nor instructions", 2),
+        ([str(EXAMPLE), "--target", "prnited"], "printed", 2),
         ([model, "--out", str(tmp_path / "a")], "needs labelled selection data", 2),
         ([model, "--out", str(tmp_path / "b"), "--data", str(unlabelled)], "holds no classes y", 2),
         ([str(EXAMPLE), "--out", str(tmp_path / "c"), "--data", str(EXAMPLE / "data.npz")], "cannot select", 2),

@@ -363,6 +363,7 @@ def test_readme_and_the_program_have_the_same_commands_and_options() -> None:
 
 def test_readme_has_every_exit_code_and_setting() -> None:
     from edgecomp.backends.hls.options import SETTINGS
+    from edgecomp.backends.mcu import SETTINGS as MCU_SETTINGS
     from edgecomp.backends.rtl.options import SETTINGS as RTL_SETTINGS
     from edgecomp.pipeline import OWN_SETTINGS
 
@@ -371,7 +372,7 @@ def test_readme_has_every_exit_code_and_setting() -> None:
     assert codes == {int(code) for code in Exit}
     table = text.partition("| setting |")[2].partition("\n\n")[0]
     cells = re.findall(r"^\| (`[^|]*) \|", table, flags=re.MULTILINE)
-    assert set(re.findall(r"`([^`]+)`", " ".join(cells))) == {*SETTINGS, *RTL_SETTINGS, *OWN_SETTINGS}
+    assert set(re.findall(r"`([^`]+)`", " ".join(cells))) == {*SETTINGS, *RTL_SETTINGS, *MCU_SETTINGS, *OWN_SETTINGS}
 
 
 def test_a_bar_on_a_terminal_and_lines_elsewhere(

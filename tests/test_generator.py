@@ -102,7 +102,6 @@ def _agrees_with_qonnx(model: GeneratedModel) -> None:
 
 
 def test_brevitas_models_equal_pytorch_or_name_the_cause() -> None:
-    pytest.importorskip("brevitas")
     for seed in (1, 3):
         model = make(seed)
         assert model.source == "brevitas"

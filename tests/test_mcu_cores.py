@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from edgecomp import interp
-from edgecomp.backends.mcu import CProgram, McuBackend, load_machine
+from edgecomp.backends.mcu import CProgram, McuBackend, McuTarget, load_machine
 from edgecomp.backends.mcu.emit import emit
+from edgecomp.backends.mcu.many import emit_many
 from edgecomp.cli import main
 from edgecomp.errors import MismatchError, ToolError
 from edgecomp.export import to_onnx
@@ -25,6 +26,9 @@ from tests.networks import random_inputs, random_network
 
 CORES = ("cortex_m0", "cortex_m3", "cortex_m4", "rv32imc", "avr", "host")
 SAMPLES = 40
+HASTY = dataclasses.replace(
+    load_machine("host"), flags=("-std=c99", "-O1", "-Wall", "-Wextra", "-Wpedantic", "-Werror")
+)
 RAM = 10000  # bytes of inputs, outputs and buffers together in one program
 
 
@@ -45,12 +49,12 @@ def batches(seeds: Sequence[int]) -> list[list[int]]:
     return found
 
 
-def together(seeds: Sequence[int]) -> tuple[CProgram, dict[str, Codes], dict[str, Codes]]:
-    """(one program of many networks, its inputs, its expected outputs)."""
+def together(seeds: Sequence[int], *, many: bool) -> tuple[CProgram, dict[str, Codes], dict[str, Codes]]:
+    """(one program of many networks, with `many` also for many samples at a time; its inputs, its expected outputs)."""
     sources: dict[str, str] = {}
     heads: list[str] = []
     entries: list[str] = []
-    lists: dict[str, list[str]] = {"INPUTS": [], "OUTPUTS": [], "CALL": []}
+    lists: dict[str, list[str]] = {"INPUTS": [], "OUTPUTS": [], "CALL": [], "MANY": []}
     inputs: dict[str, Codes] = {}
     expected: dict[str, Codes] = {}
     for seed in seeds:
@@ -63,12 +67,18 @@ def together(seeds: Sequence[int]) -> tuple[CProgram, dict[str, Codes], dict[str
         made = emit(renamed(network, renames), name)
         sources |= {f"{name}.h": made.header, f"{name}.c": made.source}
         heads.append(f'#include "{name}.h"')
+        if many:
+            sources[f"{name}_many.c"], text = emit_many(renamed(network, renames), made)
+            head, _, call = text.strip().partition("\n#define MANY(count) ")
+            heads.append(head)
+            lists["MANY"].append(call)
         entries += made.entries
         for line in made.test.splitlines()[1:]:
             _, key, text = line.split(" ", 2)
             lists[key.removesuffix("(X)")].append(text)
     test = [*heads, *(f"#define {key}(X) {' '.join(lists[key])}" for key in ("INPUTS", "OUTPUTS")),
-            f"#define CALL {'; '.join(lists['CALL'])}", ""]  # fmt: skip
+            f"#define CALL {'; '.join(lists['CALL'])}",
+            *([f"#define MANY(count) {'; '.join(lists['MANY'])}"] if many else []), ""]  # fmt: skip
     return CProgram(sources=sources, entries=tuple(entries), test="\n".join(test)), inputs, expected
 
 
@@ -86,23 +96,23 @@ def renamed(network: Network, names: dict[str, str]) -> Network:
     return Network(nodes=tuple(nodes))
 
 
-def all_equal(core: str, seeds: Sequence[int]) -> None:
+def all_equal(machine: McuTarget, seeds: Sequence[int]) -> None:
     for batch in batches(seeds):
-        program, inputs, expected = together(batch)
-        found = measure(program, load_machine(core), inputs, expected)
+        program, inputs, expected = together(batch, many=machine.name == "host")
+        found = measure(program, machine, inputs, expected)
         assert found.samples == SAMPLES
         assert found.codes == sum(codes.size for codes in expected.values())
 
 
 @pytest.mark.parametrize("core", CORES)
 def test_random_networks_are_exact_on_the_core(core: str) -> None:
-    all_equal(core, range(20))
+    all_equal(HASTY if core == "host" else load_machine(core), range(20))
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("core", CORES)
 def test_many_random_networks_are_exact_on_the_core(core: str) -> None:
-    all_equal(core, range(100, 300))
+    all_equal(load_machine(core), range(100, 300))
 
 
 def perceptron(sizes: Sequence[int], seed: int = 0) -> Network:
@@ -211,5 +221,23 @@ def test_c_that_does_not_compile() -> None:
         measure(broken, load_machine("cortex_m0"), random_inputs(network, 1, SAMPLES))
 
 
-def test_the_host_is_fast() -> None:
-    assert measured((16, 10, 10), "host").per_second > 100_000
+def test_the_host_is_fast_and_faster_many_at_a_time() -> None:
+    network = perceptron((64, 32, 10))
+    inputs = random_inputs(network, 1, 300)
+    program = McuBackend().program(network, many=True)
+    found = measure(program, load_machine("host"), inputs, interp.outputs(network, inputs))
+    assert found.per_second > 50_000
+    assert found.many_per_second > found.per_second
+
+
+def test_a_wrong_code_of_many_is_found() -> None:
+    network = perceptron((4, 3, 2))
+    program = McuBackend().program(network, many=True)
+    text = program.sources["network_many.c"]
+    wrong = {
+        **program.sources,
+        "network_many.c": text.replace("[k * LANES + lane];", "[k * LANES + lane] + (first == 64 && lane == 5 && k);"),
+    }
+    inputs = random_inputs(network, 1, 300)
+    with pytest.raises(MismatchError, match=r"sample 69, y, many at a time\[1\]: expected"):
+        measure(dataclasses.replace(program, sources=wrong), HASTY, inputs, interp.outputs(network, inputs))

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 
 from edgecomp import frontend, interp
 from edgecomp.backends.printed import PrintedOptions, load_library
@@ -21,13 +22,10 @@ from edgecomp.errors import DataError, EdgecompError, MismatchError, UsageError
 from edgecomp.ir import Dense
 from edgecomp.passes import with_argmax
 from edgecomp.project import load_project
+from edgecomp.quantize.mlp import Layer, Mlp, Schedule, Spec, Weights, fixed_point, floored, power_of_two
+from edgecomp.quantize.qonnx import Scaler, fit_scaler, to_qonnx
+from edgecomp.quantize.train import TrainRequest, split_table, train_csv, verify_export
 from edgecomp.tables import Missing, read_table
-
-torch = pytest.importorskip("torch")
-
-from edgecomp.quantize.mlp import Layer, Mlp, Schedule, Spec, Weights, fixed_point, floored, power_of_two  # noqa: E402
-from edgecomp.quantize.qonnx import Scaler, fit_scaler, to_qonnx  # noqa: E402
-from edgecomp.quantize.train import TrainRequest, split_table, train_csv, verify_export  # noqa: E402
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "printed"
 BRIEF = Schedule(epochs=120, restarts=4)

@@ -328,7 +328,7 @@ def test_the_same_bytes_each_time() -> None:
     assert stream_files(circuit_of(residual())) == stream_files(circuit_of(residual()))
 
 
-def test_a_streamed_network_is_built_and_synthesised(tmp_path: Path) -> None:
+def test_a_streamed_network_is_built_synthesised_and_placed(tmp_path: Path) -> None:
     source = Input(name="x", shape=(1, 3, 5), lo=0, hi=3)
     weight = Ints(np.array([[[[2, -1], [1, 3]]]]))
     network = Network(nodes=(
@@ -336,7 +336,7 @@ def test_a_streamed_network_is_built_and_synthesised(tmp_path: Path) -> None:
                      dilation=(1, 1)), Output(name="y", x="c"),
     ))  # fmt: skip
     (tmp_path / "net.onnx").write_bytes(to_onnx(network).SerializeToString())
-    arguments = ["build", str(tmp_path / "net.onnx"), "--target", "fpga", "--flow", "rtl", "--set", "io=stream"]
+    arguments = ["build", str(tmp_path / "net.onnx"), "--target", "ice40hx8k", "--set", "io=stream"]
     out = tmp_path / "out"
     settings = ["--set", "task=regression", "--set", "effort=quick", "--set", "latency_cutoff=100"]
     assert main([*arguments, *settings, "--synth", "--out", str(out)]) == 0
@@ -348,6 +348,8 @@ def test_a_streamed_network_is_built_and_synthesised(tmp_path: Path) -> None:
     assert report["synthesis"]["proven"]["value"] == 2
     assert report["synthesis"]["netlist_samples"]["value"] >= 10
     assert 30 < report["synthesis"]["lut"]["value"] < 300
+    assert report["synthesis"]["fmax_mhz"]["value"] >= 1000 / load_target("ice40hx8k").clock_ns
+    assert {row["name"]: row["available"]["value"] for row in report["resources"]}["BRAM4"] == 32
 
 
 def test_memories_are_counted_in_look_up_tables() -> None:
@@ -356,6 +358,7 @@ def test_memories_are_counted_in_look_up_tables() -> None:
     assert used(cells, "lut", kind) == 3 * 8 + 2 * 4 + 2 + 4 + 5
     assert used(cells, "ff", kind) == 9
     assert used(cells, "bram18", kind) == 4
+    assert used({"SB_RAM40_4K": 3, "SB_LUT4": 9}, "bram18", family(load_target("ice40up5k"))) == 3
 
 
 def test_the_digits_are_streamed(tmp_path: Path) -> None:

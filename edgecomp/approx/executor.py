@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -14,42 +13,25 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecomp.approx.genes import Genes, Space, tournament
 from edgecomp.errors import ToolError
 
+Genes = NDArray[np.int32]
 Scores = NDArray[np.float64]
 
 CONNECT_SECONDS = 10
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """What every worker needs: the sizes, the comparisons, and labelled codes x (features, N), y (N,)."""
-
-    table: NDArray[np.int64]
-    pairs: NDArray[np.int64]
-    x: NDArray[np.int32]
-    y: NDArray[np.int32]
+class Task(Protocol):
+    """What scores candidates; it goes to every worker once. `digest` tells the data they are scored on."""
 
     @property
-    def digest(self) -> str:
-        """Of the data."""
-        return hashlib.sha256(self.x.tobytes() + self.y.tobytes()).hexdigest()
+    def digest(self) -> str: ...
 
-    def scores(self, genes: Genes) -> Scores:
-        from edgecomp.approx import kernel
-
-        return np.asarray(kernel.scores(genes, self.table, self.pairs, self.x, self.y))
-
-
-def task_of(space: Space, codes: NDArray[np.int64], y: NDArray[np.int64]) -> Task:
-    """Codes (N, features) and classes (N,)."""
-    x = np.ascontiguousarray(codes.reshape(len(codes), -1).T.astype(np.int32))
-    return Task(table=space.table(), pairs=np.array(tournament(space.classes)), x=x, y=y.astype(np.int32))
+    def scores(self, genes: Genes) -> Scores: ...
 
 
 class Executor(Protocol):
-    """Scores candidates (P, G) as (P, 2), in order; `digest` tells the data they are scored on."""
+    """Scores candidates (P, G) as (P, 1 + costs), in order; `digest` is the task's."""
 
     @property
     def digest(self) -> str: ...
@@ -97,6 +79,10 @@ def _kept(task: Task) -> Task:
     return task
 
 
+def _scored(task: Task, genes: Genes) -> Scores:
+    return task.scores(genes)
+
+
 @dataclass(slots=True, kw_only=True)
 class Dask:
     """A cluster's workers; a worker that is lost has its candidates scored by the others."""
@@ -113,7 +99,7 @@ class Dask:
         if self.held is None:
             self.held = self.client.submit(_kept, self.task, pure=False)  # the scheduler makes it anew where it is lost
         count = max(1, len(self.client.scheduler_info()["workers"]))
-        parts = [self.client.submit(Task.scores, self.held, part, pure=False, retries=5)
+        parts = [self.client.submit(_scored, self.held, part, pure=False, retries=5)
                  for part in np.array_split(genes, count) if len(part)]  # fmt: skip
         return np.concatenate(self.client.gather(parts))
 

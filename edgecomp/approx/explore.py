@@ -2,116 +2,107 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
+import math
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edgecomp import interp
-from edgecomp.approx.declare import declare
-from edgecomp.approx.executor import dask, local, task_of
-from edgecomp.approx.genes import Exact, Genes, read_classifier, to_network
-from edgecomp.approx.masks import trained_masks
-from edgecomp.approx.noise import jittered
+from edgecomp.approx.executor import Genes, Scores, dask, local
+from edgecomp.approx.front import Check, Explored, Point, checks_of, front_files
+from edgecomp.approx.ground import Ground, Selection, classes_of
 from edgecomp.approx.search import Front, Plan, front_of, search
-from edgecomp.backends.printed import PrintedTarget, load_library
-from edgecomp.backends.printed.cost import area_cm2
-from edgecomp.backends.printed.design import make_design
-from edgecomp.backends.printed.options import Effort, PrintedOptions
 from edgecomp.contract import quantise_input
 from edgecomp.data import check_targets, load_data
 from edgecomp.errors import DataError, DiskError, MismatchError, UsageError
 from edgecomp.export import to_onnx
 from edgecomp.flows import Progress
 from edgecomp.ir import Network
-from edgecomp.passes import with_argmax
+from edgecomp.passes import decides
 from edgecomp.pipeline import BuildRequest, build, read_model
 from edgecomp.project import Task, family_of, find_project
 
-CHECKPOINT, TRAINING, OURS = "checkpoint.npz", "train.npz", "explore.json"
-SPREAD = 12  # candidates over the whole front that are mapped to show what the foretold area is worth
-TRIED = 4  # candidates of a budget that are mapped
-QUICK = PrintedOptions(effort=Effort.QUICK)
+CHECKPOINT, TRAINING, OURS, POINTS = "checkpoint.npz", "train.npz", "explore.json", "points"
+SPREAD = {"printed": 12, "fpga": 8, "mcu": 12}  # candidates over the whole front that are measured
+TRIED = 4  # candidates of a budget that are measured
+SIZES = {"printed": (3000, 200), "fpga": (60, 40), "mcu": (60, 40)}  # generations and population where none are given
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExploreRequest:
-    """`budgets`: accuracy that may be lost on the selection data. `data`: labelled selection data, never the test's."""
+    """`budgets`: accuracy that may be lost on the selection data. `data`: labelled selection data, never the test's.
+
+    Without `generations` or `population`, as many as suit the family.
+    """
 
     model: Path
     target: str = "printed"
     budgets: tuple[float, ...] = (0.01, 0.05)
     data: Path | None = None
     out: Path | None = None
-    plan: Plan = field(default_factory=Plan)
+    generations: int | None = None
+    population: int | None = None
+    seed: int = 0
     workers: int = 0
     scheduler: str | None = None
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
-    """A candidate of the front; accuracy on the selection data, areas in cm2, `mapped` where it was mapped."""
-
-    accuracy: float
-    foretold: float
-    genes: Genes
-    mapped: float | None = None
+    def plan(self, family: str) -> Plan:
+        generations, population = SIZES[family]
+        return Plan(generations=self.generations or generations, population=self.population or population,
+                    seed=self.seed)  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Explored:
-    """`chosen` has for each budget its point, declared approximations and bundle; `rank` is Spearman's correlation."""
+def ground_for(family: str, network: Network, part: str, selection: Selection) -> Ground:
+    """The family's ground; InexpressibleError for a network that it cannot explore."""
+    from edgecomp.approx import coarser, printed
 
-    folder: Path
-    exact: Point
-    points: tuple[Point, ...]
-    chosen: tuple[tuple[float, Point, Mapping[str, object], Path], ...]
-    rank: float
+    makers: Mapping[str, Callable[[Network, str, Selection], Ground]] = {
+        "printed": printed.printed_ground,
+        "fpga": coarser.fpga_ground,
+        "mcu": coarser.mcu_ground,
+    }
+    return makers[family](network, part, selection)
 
 
 def explore(request: ExploreRequest, progress: Progress) -> Explored:
-    """Search, map what deserves it, and build a bundle for every budget.
+    """Search, measure what deserves it, and build a bundle for every budget.
 
-    UsageError, DataError for what does not fit; InexpressibleError for a model that is no perceptron.
+    UsageError, DataError for what does not fit; InexpressibleError for a model that the target cannot explore.
     """
     family, part = family_of(request.target)
-    if family != "printed":
-        raise UsageError(f"there is no exploration for {request.target} yet", where="--target", hint="give printed")
     if any(not 0 <= budget < 1 for budget in request.budgets) or not request.budgets:
         raise UsageError("budgets are shares of accuracy", where="--budget-accuracy", hint="for instance 0.01,0.05")
-    library = load_library(part)
     project = find_project(request.model)
-    out = request.out or Path("build") / f"{project.name}-{library.name}-explored"
+    out = request.out or Path("build") / f"{project.name}-{part}-explored"
     _claim(out)
     progress.stage("reading the model and its selection data")
-    network = with_argmax(read_model(project.model).network)
-    exact = read_classifier(network)
+    network = read_model(project.model).network
     path = request.data or project.model.parent / TRAINING
-    codes, y = _selection(network, path, project.data, given=request.data is not None)
-    front = _searched(request, exact, codes, y, out, progress)
-    points, start = _points(front, exact, codes, y, library)
-    points, rank = _mapped(points, exact, library, progress)
-    points, picks = _choose(points, start, request.budgets, exact, library, progress)
+    selection = _selection(network, path, project.data, given=request.data is not None)
+    ground = ground_for(family, network, part, selection)
+    plan = request.plan(family)
+    front = _searched(request, plan, ground, selection, out, progress)
+    points, exact = _points(front, ground, selection)
+    points, exact, checks = _measured(points, exact, ground, SPREAD[family], progress)
+    points, picks = _choose(points, exact, request.budgets, ground, progress)
     chosen = []
     for budget, pick in picks:
-        folder = out / f"budget-{budget:g}"
-        _verify(points[pick], exact, codes, y)
-        said = {**declare(exact.space, exact.starts, points[pick].genes),
-                "classes_changed": _changed(network, to_network(exact, points[pick].genes), codes)}  # fmt: skip
-        model = out / f"budget-{budget:g}.onnx"
-        _write(model, to_onnx(to_network(exact, points[pick].genes)).SerializeToString(deterministic=True))
-        notes = noted(start, points[pick], said)
-        build(BuildRequest(model=model, target=request.target, flow=None, out=folder, data=project.data, settings={},
-                           notes=notes, approximates=network), progress)  # fmt: skip
-        chosen.append((budget, points[pick], said, folder))
-    found = Explored(folder=out, exact=start, points=tuple(points), chosen=tuple(chosen), rank=rank)
+        point, made = points[pick], ground.network(points[pick].genes)
+        _verify(point, made, selection)
+        changed = classes_of(ground.exact, selection.inputs) != classes_of(made, selection.inputs)
+        said = {**ground.declare(point.genes), "classes_changed": float(changed.mean())}
+        folder, model = out / f"budget-{budget:g}", out / f"budget-{budget:g}.onnx"
+        _write(model, to_onnx(made).SerializeToString(deterministic=True))
+        build(BuildRequest(model=model, target=request.target, flow=ground.flow, out=folder, data=project.data,
+                           settings=ground.settings, synth=ground.synth, notes=noted(exact, point, said),
+                           approximates=ground.exact), progress)  # fmt: skip
+        chosen.append((budget, point, said, folder))
+    found = Explored(folder=out, costs=ground.costs, exact=exact, points=tuple(points), chosen=tuple(chosen),
+                     checks=checks)  # fmt: skip
     progress.stage("writing the front")
+    _write_points(found, ground)
     for name, content in front_files(found).items():
         _write(out / name, content)
     return found
@@ -127,46 +118,38 @@ def noted(exact: Point, point: Point, said: Mapping[str, object]) -> tuple[str, 
                 f"{value} {words}" if isinstance(value, int) else f"{words} on {value:.2%} of the selection data"
             )
     return (
-        f"this network approximates another, whose circuit is not this one: {', '.join(changes)}",
+        f"this network approximates another, whose circuit is not this one: {', '.join(changes) or 'in nothing'}",
         f"accuracy on selection data {point.accuracy:.4f}; {exact.accuracy:.4f} is the exact network's",
     )
 
 
-def _verify(point: Point, exact: Exact, codes: NDArray[np.int64], y: NDArray[np.int64]) -> None:
+def _verify(point: Point, network: Network, selection: Selection) -> None:
     """MismatchError unless the interpreter finds the accuracy that the search counted."""
-    network = to_network(exact, point.genes)
-    inputs = {node.name: codes.reshape(-1, *node.shape) for node in network.inputs}
-    right = (interp.outputs(network, inputs)[exact.name].reshape(-1) == y).mean()
+    right = (classes_of(network, selection.inputs) == selection.y).mean()
     if abs(right - point.accuracy) > 1e-9:
         what = f"the search counted an accuracy of {point.accuracy:.6f}, the network has {right:.6f}"
         hint = "this is a fault of edgecomp: please report it with the model"
         raise MismatchError(what, where="explore", hint=hint)
 
 
-def _changed(exact: Network, other: Network, codes: NDArray[np.int64]) -> float:
-    """The share of rows of codes (N, features) to which two networks give unlike classes."""
-    inputs = {node.name: codes.reshape(-1, *node.shape) for node in exact.inputs}
-    end = exact.outputs[0].name
-    return float((interp.outputs(exact, inputs)[end] != interp.outputs(other, inputs)[end]).mean())
-
-
 def _searched(
-    request: ExploreRequest, exact: Exact, codes: NDArray[np.int64], y: NDArray[np.int64], out: Path, progress: Progress
+    request: ExploreRequest, plan: Plan, ground: Ground, selection: Selection, out: Path, progress: Progress
 ) -> Front:
-    noisy, classes = jittered(codes, y, exact.space.layers[0].bits, request.plan.seed)
-    task = task_of(exact.space, noisy, classes)
+    """The front on the rows that the search sees, scored anew on the whole selection data."""
+    seen = ground.searched(selection, plan.seed)
+    task = ground.task(seen)
 
     def told(generation: int, front: Front) -> None:
         best, least = 1 - front.scores[:, 0].min(), front.scores[:, 1].min()
-        progress.advance(generation, request.plan.generations, f"generations: {len(front.scores)} on the front, "
-                         f"accuracy up to {best:.4f}, smallest {least:.0f} cells")  # fmt: skip
+        progress.advance(generation, plan.generations, f"generations: {len(front.scores)} on the front, "
+                         f"accuracy up to {best:.4f}, smallest {least:.4g} {ground.costs[0]}")  # fmt: skip
 
-    progress.stage("training masks on the selection data")
-    starts = np.concatenate([exact.starts, trained_masks(exact, noisy, classes, seed=request.plan.seed)])
+    progress.stage("looking for starts on the selection data")
+    starts = np.concatenate([ground.exact_genes, ground.more_starts(seen, plan.seed)])
     workers = request.workers or os.cpu_count() or 1
     with local(task, workers) if request.scheduler is None else dask(task, request.scheduler) as executor:
-        found = search(exact.space, starts, executor, request.plan, checkpoint=out / CHECKPOINT, progress=told)
-    return front_of(found.genes, task_of(exact.space, codes, y).scores(found.genes))
+        found = search(ground.variation(), starts, executor, plan, checkpoint=out / CHECKPOINT, progress=told)
+    return front_of(found.genes, ground.task(selection).scores(found.genes))
 
 
 def _claim(out: Path) -> None:
@@ -183,129 +166,85 @@ def _claim(out: Path) -> None:
 
 def _write(path: Path, content: bytes) -> None:
     try:
+        path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
     except OSError as error:
         raise DiskError(f"cannot be written: {error.strerror}", where=str(path)) from error
 
 
-def _selection(
-    network: Network, path: Path, test: Path | None, *, given: bool
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Codes (N, features) and classes (N,) of the selection data."""
+def _write_points(found: Explored, ground: Ground) -> None:
+    """Every point's integer model, by its number in the front; those of an earlier front go."""
+    for path in (found.folder / POINTS).glob("*.onnx"):
+        path.unlink()
+    for number, point in enumerate(found.points):
+        content = to_onnx(ground.network(point.genes)).SerializeToString(deterministic=True)
+        _write(found.folder / POINTS / f"{number}.onnx", content)
+
+
+def _selection(network: Network, path: Path, test: Path | None, *, given: bool) -> Selection:
+    """The selection data as host codes and classes."""
     hint = "give labelled data that is not the test's with --data FILE.npz"
     if not given and not path.exists():
         raise UsageError("a search needs labelled selection data", where=str(path), hint=hint)
     if test is not None and path.exists() and test.exists() and path.samefile(test):
         raise UsageError("the test data cannot select what is tested with it", where=str(path), hint=hint)
-    node = network.inputs[0]
-    data = load_data(path, {node.source or node.name: node.shape})
+    data = load_data(path, {node.source or node.name: node.shape for node in network.inputs})
     if data.y is None or not len(data.y):
         raise DataError("holds no classes y", where=str(path), hint=hint)
-    check_targets(data, Task.CLASSES, network.values()[network.outputs[0].name].greatest + 1, where=str(path))
-    codes = quantise_input(node, data.x[node.source or node.name])
-    return codes.reshape(len(codes), -1), data.y.astype(np.int64)
+    value = network.values()[network.outputs[0].name]
+    classes = value.greatest + 1 if decides(network) else value.size
+    check_targets(data, Task.CLASSES, classes, where=str(path))
+    codes = {node.name: quantise_input(node, data.x[node.source or node.name]) for node in network.inputs}
+    return Selection(inputs=codes, y=data.y.astype(np.int64))
 
 
-def _points(
-    front: Front, exact: Exact, codes: NDArray[np.int64], y: NDArray[np.int64], library: PrintedTarget
-) -> tuple[list[Point], Point]:
-    """The front, best accuracy first, and the exact circuit."""
-    cell = min(cell.area_um2 for cell in library.cells.values() if len(cell.pins) == 2) / 1e8
-    starts = task_of(exact.space, codes, y).scores(exact.starts)
+def _points(front: Front, ground: Ground, selection: Selection) -> tuple[list[Point], Point]:
+    """The front, best accuracy first, and the exact network."""
+    starts = ground.task(selection).scores(ground.exact_genes)
     best = int(starts[:, 1].argmin())
-    start = Point(accuracy=1 - starts[best, 0], foretold=starts[best, 1] * cell, genes=exact.starts[best])
-    points = [Point(accuracy=float(1 - wrong), foretold=float(price * cell), genes=genes)
-              for (wrong, price), genes in zip(front.scores, front.genes, strict=True)]  # fmt: skip
-    return points, start
+    return [_point(scores, genes) for scores, genes in zip(front.scores, front.genes, strict=True)], _point(
+        starts[best], ground.exact_genes[best]
+    )
 
 
-def _map(point: Point, exact: Exact, library: PrintedTarget) -> Point:
-    if point.mapped is not None:
+def _point(scores: Scores, genes: Genes) -> Point:
+    return Point(accuracy=float(1 - scores[0]), foretold=tuple(float(cost) for cost in scores[1:]), genes=genes)
+
+
+def _measure(point: Point, ground: Ground) -> Point:
+    if point.measured is not None:
         return point
-    design = make_design(to_network(exact, point.genes), library, QUICK)
-    return Point(accuracy=point.accuracy, foretold=point.foretold, genes=point.genes,
-                 mapped=area_cm2(design.netlist, library))  # fmt: skip
+    return replace(point, measured=ground.measure(ground.network(point.genes)))
 
 
-def _mapped(points: list[Point], exact: Exact, library: PrintedTarget, progress: Progress) -> tuple[list[Point], float]:
-    """A spread of the front mapped; the rank correlation of foretold and mapped area over it."""
-    picks = sorted(set(np.linspace(0, len(points) - 1, min(SPREAD, len(points))).round().astype(int).tolist()))
+def _measured(
+    points: list[Point], exact: Point, ground: Ground, count: int, progress: Progress
+) -> tuple[list[Point], Point, tuple[Check, ...]]:
+    """A spread of the front measured, and the exact network; how far the foretold costs are off on them."""
+    picks = sorted(set(np.linspace(0, len(points) - 1, min(count, len(points))).round().astype(int).tolist()))
     for number, at in enumerate(picks, 1):
-        progress.stage(f"mapping candidate {number} of {len(picks)}")
-        points[at] = _map(points[at], exact, library)
-    pairs = np.array([(points[at].foretold, points[at].mapped) for at in picks], dtype=float)
-    return points, spearman(pairs[:, 0], pairs[:, 1])
-
-
-def spearman(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Rank correlation, equal values sharing their mean rank; 1 for fewer than two or for constants."""
-    ranks = []
-    for values in (a, b):
-        _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-        ranks.append((np.cumsum(counts) - (counts - 1) / 2)[place])
-    if len(a) < 2 or any(rank.std() == 0 for rank in ranks):
-        return 1.0
-    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+        progress.stage(f"measuring candidate {number} of {len(picks)}")
+        points[at] = _measure(points[at], ground)
+    exact = _measure(exact, ground)
+    return points, exact, checks_of([points[at] for at in picks], ground.costs)
 
 
 def _choose(
-    points: list[Point], exact_point: Point, budgets: Sequence[float], exact: Exact, library: PrintedTarget,
-    progress: Progress,
-) -> tuple[list[Point], list[tuple[float, int]]]:  # fmt: skip
-    """For each budget the smallest when mapped of the candidates foretold to be small within it."""
-    if not any(np.array_equal(p.genes, exact_point.genes) for p in points):
-        points = [*points, exact_point]  # so that every budget has one
+    points: list[Point], exact: Point, budgets: Sequence[float], ground: Ground, progress: Progress
+) -> tuple[list[Point], list[tuple[float, int]]]:
+    """For each budget the cheapest when measured of the candidates foretold to be cheap within it."""
+    if not any(np.array_equal(p.genes, exact.genes) for p in points):
+        points = [*points, exact]  # so that every budget has one
     picks = []
     for budget in budgets:
-        within = [at for at, p in enumerate(points) if p.accuracy >= exact_point.accuracy - budget - 1e-12]
+        within = [at for at, p in enumerate(points) if p.accuracy >= exact.accuracy - budget - 1e-12]
         tried = sorted(within, key=lambda at: points[at].foretold)[:TRIED]
-        progress.stage(f"mapping what fits a budget of {budget:g}")
+        progress.stage(f"measuring what fits a budget of {budget:g}")
         for at in tried:
-            points[at] = _map(points[at], exact, library)
-        picks.append((budget, min(tried, key=lambda at: (points[at].mapped, at))))
+            points[at] = _measure(points[at], ground)
+        best = min(tried, key=lambda at: (points[at].measured, at))
+        if math.isinf((points[best].measured or (0.0,))[0]):
+            raise MismatchError(f"nothing within a loss of {budget:g} fits the part", where="--target",
+                                hint="give a larger part, or allow a greater loss")  # fmt: skip
+        picks.append((budget, best))
     return points, picks
-
-
-def front_files(found: Explored) -> dict[str, bytes]:
-    """front.csv, front.png and explore.json."""
-    budgets: dict[int, list[str]] = {}
-    for budget, point, _, _ in found.chosen:
-        budgets.setdefault(id(point), []).append(f"{budget:g}")
-    head = ["accuracy", "foretold_cm2", "mapped_cm2", "budget"]
-    rows = [[f"{p.accuracy:.6f}", f"{p.foretold:.4f}", "" if p.mapped is None else f"{p.mapped:.4f}",
-             " ".join(budgets.get(id(p), []))] for p in found.points]  # fmt: skip
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([head, *rows])
-    summary = {
-        "accuracy_on": "selection data",
-        "exact": {"accuracy": found.exact.accuracy, "foretold_cm2": found.exact.foretold},
-        "rank_correlation": found.rank,
-        "front": [dict(zip(head, row, strict=True)) for row in rows],
-        "chosen": [{"budget": budget, "accuracy": point.accuracy, "loss": found.exact.accuracy - point.accuracy,
-                    "mapped_cm2": point.mapped, "approximations": said, "bundle": folder.name}
-                   for budget, point, said, folder in found.chosen],
-    }  # fmt: skip
-    return {"front.csv": text.getvalue().encode(), "front.png": plot(found),
-            OURS: (json.dumps(summary, indent=1) + "\n").encode()}  # fmt: skip
-
-
-def plot(found: Explored) -> bytes:
-    """Accuracy over area: the front as foretold, what was mapped, and what was chosen."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    with mpl.rc_context({"svg.hashsalt": "edgecomp"}):
-        figure = Figure(figsize=(7, 4.5), layout="constrained")
-        axes = figure.add_subplot()
-        axes.plot([p.foretold for p in found.points], [p.accuracy for p in found.points], ".", ms=4, label="foretold")
-        done = [(p.mapped, p.accuracy) for p in found.points if p.mapped is not None]
-        axes.plot([area for area, _ in done], [accuracy for _, accuracy in done], "o", mfc="none", label="mapped")
-        for budget, point, _, _ in found.chosen:
-            axes.plot([point.mapped or 0.0], [point.accuracy], "*", ms=12, label=f"chosen for a loss of {budget:g}")
-        axes.axhline(found.exact.accuracy, lw=0.8, color="grey", label="exact")
-        axes.set(xscale="log", xlabel="area (cm2)", ylabel="accuracy on selection data",
-                 title=f"rank correlation of foretold and mapped area {found.rank:.3f}")  # fmt: skip
-        axes.legend(fontsize=8)
-        stream = io.BytesIO()
-        figure.savefig(stream, format="png", dpi=120, metadata={"Software": None})
-    return stream.getvalue()

@@ -201,14 +201,16 @@ def _synthesis(flow: RtlFlow, files: Bundle, harness: str, clock: Clock, cycles:
     """Yosys, its netlist proven and simulated, and nextpnr where it knows the part and the circuit may fit."""
     from edgecomp.backends.rtl.axis import AXIS_TOP
     from edgecomp.backends.rtl.place import place
-    from edgecomp.backends.rtl.synthesis import simulate_netlist, synthesize
+    from edgecomp.backends.rtl.synthesis import prove, simulate_netlist, synthesize
     from edgecomp.backends.rtl.top import TOP
 
     part, top = flow.part, AXIS_TOP if flow.options.interface is Interface.AXIS else TOP
     with scratch_folder() as scratch:
         files.spill(scratch)
-        with clock.stage("synthesis with Yosys, every stage's netlist proven"):
+        with clock.stage("synthesis with Yosys"):
             found = synthesize(Path(scratch), part, top=top)
+        with clock.stage("proving every stage's netlist"):
+            found["proven"] = prove(Path(scratch), part)
         luts = found["lut"].value
         assert isinstance(luts, int)
         with clock.stage("simulating the netlist"):
@@ -225,7 +227,7 @@ def _resources(part: FpgaTarget, estimate: Estimate, synthesis: Mapping[str, Fig
     held = {"lut": part.lut, "ff": part.ff, "dsp": part.dsp, "bram18": part.bram18}
     used = synthesis or estimate.total
     return tuple(
-        Resource(name=name.upper(), used=used[name],
+        Resource(name="BRAM4" if used[name].unit.startswith("4 Kb") else name.upper(), used=used[name],
                  available=Figure(value=held[name], unit=name.upper(), source=Source.TOOL, method=part.source))
         for name in RESOURCES if name in used
     )  # fmt: skip

@@ -42,6 +42,12 @@ class Network:
         """Everything that is wrong with the network."""
         return _analyse(self)[1]
 
+    def _repr_html_(self) -> str:
+        """The drawing that notebooks show."""
+        from edgecomp.report.html import framed, render_network
+
+        return framed(render_network(self), title="integer network")
+
 
 @lru_cache(maxsize=64)
 def _analyse(network: Network) -> tuple[Mapping[str, Value], tuple[Problem, ...]]:

@@ -38,6 +38,10 @@ class Ints:
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"Ints is immutable; cannot set {name}")
 
+    def __reduce__(self) -> tuple[type[Ints], tuple[NDArray[np.int64]]]:
+        """Copied by content: processes and clusters score networks."""
+        return Ints, (self.array,)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Ints) and np.array_equal(self.array, other.array)
 

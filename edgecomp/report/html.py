@@ -12,12 +12,15 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgecomp.bundle import read_inputs, read_manifest
 from edgecomp.errors import printable
+from edgecomp.ir import Network
 from edgecomp.report import views
+from edgecomp.report.facts import network_facts
 from edgecomp.report.figures import Figure
 from edgecomp.report.graph import draw, group_of
 from edgecomp.report.model import Report
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).with_name("page")
 MAX_MATRIX = 32  # classes whose confusion matrix is drawn; a larger one stands in report.json
+FRAME = 640  # pixels a page is high in a notebook; the rest scrolls
 SINGULAR = ("cycles", "samples", "codes", "bits")
 
 
@@ -48,6 +52,20 @@ def render_html(entries: Sequence[Entry]) -> str:
     rows = list(dict.fromkeys(row for column in compared.values() for row in column))
     template = _environment().get_template("page.html")
     return template.render(entries=entries, compared=compared, rows=rows) + "\n"
+
+
+def render_network(network: Network) -> str:
+    """A page of a network alone: its drawing, and each value's proven range inside its type."""
+    nodes = network_facts(network)
+    template = _environment().get_template("drawing.html")
+    ends = {"inputs": [node.name for node in network.inputs], "outputs": [node.name for node in network.outputs]}
+    return template.render(nodes=nodes, **ends) + "\n"
+
+
+def framed(page: str, *, title: str) -> str:
+    """A page as a frame of its own inside a notebook: neither's styles reach the other, and nothing in it may run."""
+    return (f'<iframe srcdoc="{escape(page)}" title="{escape(title)}" sandbox '
+            f'style="width:100%;height:{FRAME}px;border:0"></iframe>')  # fmt: skip
 
 
 def page_of(reports: Mapping[str, Report]) -> str:

@@ -181,6 +181,12 @@ class Report:
     network: tuple[NetworkNode, ...] = ()
     confusion: Confusion | None = None
 
+    def _repr_html_(self) -> str:
+        """The page that notebooks show."""
+        from edgecomp.report.html import Entry, framed, render_html
+
+        return framed(render_html([Entry(name=self.model.name, report=self)]), title=f"report of {self.model.name}")
+
 
 def measured(value: int | float | str | bool, unit: str, method: str) -> Figure:
     """A figure that this run counted or timed."""

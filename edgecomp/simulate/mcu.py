@@ -27,6 +27,7 @@ _TICKS = re.compile(
 )
 _SIZES = re.compile(r"^\s+(\d+)\s+(\d+)\s+(\d+)\s+\d+\s+[0-9a-f]+\s", re.MULTILINE)
 _DONE = re.compile(r"(\d+) samples: (\d+) of (\d+) codes differ")
+_MANY = re.compile(r"many: (\d+) samples in (\d+) ns")
 _SPEED = re.compile(r"speed: (\d+) calls in (\d+) ns")
 
 
@@ -36,7 +37,8 @@ class Measured:
 
     `flash_bytes` is text, constants and initial values with the library's helpers; `ram_bytes` static data;
     `stack_bytes` the deepest of some calls, the arguments' storage left out. `mean`, `least` and `most` are
-    instructions (or cycles) a call. On the host all these are 0 and `per_second` is the number of calls a second.
+    instructions (or cycles) a call. On the host all these are 0 and `per_second` is the number of calls a second,
+    `many_per_second` that of samples where many are computed at a time (0 where the program has no such form).
     `outputs` holds the codes that were printed where nothing was expected.
     """
 
@@ -48,6 +50,7 @@ class Measured:
     least: int = 0
     most: int = 0
     per_second: float = 0.0
+    many_per_second: float = 0.0
     samples: int
     codes: int
     outputs: Mapping[str, Codes]
@@ -133,7 +136,9 @@ def _counted(text: str, machine: McuTarget) -> dict[str, int | float]:
     if machine.counts is Counts.TIME:
         speed = _SPEED.search(text)
         assert speed, "the testbench did not say how fast it was"
-        return {"per_second": int(speed[1]) * 1e9 / max(int(speed[2]), 1)}
+        many = _MANY.search(text)
+        return {"per_second": int(speed[1]) * 1e9 / max(int(speed[2]), 1),
+                "many_per_second": int(many[1]) * 1e9 / max(int(many[2]), 1) if many else 0.0}  # fmt: skip
     found, done = _TICKS.search(text), _DONE.search(text)
     assert found, "the testbench did not say what it counted"
     assert done, "the testbench did not say how many codes it compared"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import assert_never
 
-import numpy as np
-
+from edgecomp.backends.mcu.conv import conv, spans, tap_range
 from edgecomp.backends.mcu.ctypes import literal, local, product, stored
-from edgecomp.backends.mcu.plan import Elementwise
-from edgecomp.backends.mcu.writer import Lines, Writer
+from edgecomp.backends.mcu.dense import dense
+from edgecomp.backends.mcu.plan import Elementwise, Job
+from edgecomp.backends.mcu.writer import Lines, Writer, flat, indented, opened
 from edgecomp.ir import (
     Add,
     ArgMax,
@@ -17,7 +17,6 @@ from edgecomp.ir import (
     Conv,
     Dense,
     Input,
-    Ints,
     MaxPool,
     Mul,
     Node,
@@ -33,10 +32,13 @@ from edgecomp.ir import (
 )
 
 
-def compute(w: Writer, node: Node, chain: Sequence[Elementwise]) -> Lines:
+def compute(w: Writer, job: Job) -> Lines:
     """The loops of one job."""
+    node, chain = job.node, job.chain
     match node:
-        case Dense() | Conv() | TableDense() | MaxPool() | SumPool():
+        case Dense():
+            return dense(w, node, job)
+        case Conv() | TableDense() | MaxPool() | SumPool():
             return sums(w, node, chain)
         case ArgMax():
             return arg_max(w, node, chain)
@@ -54,10 +56,8 @@ def compute(w: Writer, node: Node, chain: Sequence[Elementwise]) -> Lines:
             assert_never(node)
 
 
-def sums(w: Writer, node: Dense | Conv | TableDense | MaxPool | SumPool, chain: Sequence[Elementwise]) -> Lines:
+def sums(w: Writer, node: Conv | TableDense | MaxPool | SumPool, chain: Sequence[Elementwise]) -> Lines:
     match node:
-        case Dense():
-            return dense(w, node, chain)
         case Conv():
             return conv(w, node, chain)
         case TableDense():
@@ -68,144 +68,37 @@ def sums(w: Writer, node: Dense | Conv | TableDense | MaxPool | SumPool, chain: 
             assert_never(node)
 
 
-def dense(w: Writer, node: Dense, chain: Sequence[Elementwise]) -> Lines:
-    outputs, inputs = node.weight.shape
-    o, i, acc, p = w.names.of("o"), w.names.of("i"), w.names.of("acc"), w.names.of("p")
-    kind = accumulator(w, node, node.weight.array.reshape(outputs, -1), node.bias)
-    read, _, table = w.table(f"{node.name}_weight", node.weight.array).rstrip("[").partition("&")
-    bias = w.parameter(f"{node.name}_bias", node.bias, o)
-    return [
-        "{", f"const {read[1:].partition(')')[0]} *{p} = {table};",  # the weights are walked through in their order
-        *opened(o, outputs), f"    {kind} {acc} = {bias};",
-        f"    for (int_fast16_t {i} = 0; {i} < {inputs}; {i}++, {p}++)",
-        f"        {acc} += ({kind})({factor(w, node)}{read}{p}) * {w.read(node.x, i)});",
-        *indented(w.stored(node, acc, chain, o, o)), "}", "}",
-    ]  # fmt: skip
-
-
-def factor(w: Writer, node: Dense | Conv) -> str:
-    """The cast that makes a product as narrow as it may be: a machine of 8 bits multiplies 16 bits far faster."""
-    x = w.values[node.x]
-    size = max(abs(x.least), abs(x.greatest), 1)
-    weight = max(int(abs(node.weight.array.astype(object)).max(initial=0)), 1)
-    return f"({local(-weight * size, weight * size)})"
-
-
-def accumulator(
-    w: Writer, node: Dense | Conv, rows: np.ndarray[tuple[int, ...], np.dtype[np.int64]], bias: Ints
-) -> str:
-    """A type that holds every partial sum, every weight and every product."""
-    x = w.values[node.x]
-    size = max(abs(x.least), abs(x.greatest))
-    bound = max(int(abs(row.astype(object)).sum()) for row in rows) * size + int(abs(bias.array).max())
-    bound = max(bound, int(abs(rows).max(initial=0)), size)
-    return local(-bound, bound)
-
-
-def conv(w: Writer, node: Conv, chain: Sequence[Elementwise]) -> Lines:
-    """Weights and elements of a channel start where the last one's end; taps that lie in the padding are left out."""
-    weight, x, y = node.weight.array, w.values[node.x], w.values[node.name]
-    outputs, taps = weight.shape[0], weight.shape[1:]
-    kind = accumulator(w, node, weight.reshape(outputs, -1), node.bias)
-    o, acc, row, p, at = (w.names.of(hint) for hint in ("o", "acc", "row", "p", "at"))
-    places = [w.names.of("p") for _ in node.stride]
-    read, _, table = w.table(f"{node.name}_weight", weight).rstrip("[").partition("&")
-    element = f"const {read[1:].partition(')')[0]} *"
-    steps = [product(x.shape[axis + 1 :]) for axis in range(len(x.shape))]
-    most = 2 * x.size + sum((k * d + n * s) * step for k, d, n, s, step in
-                            zip(taps[1:], node.dilation, y.shape[1:], node.stride, steps[1:], strict=True))  # fmt: skip
-    index = local(-most, most)
-    starts = [f"({index}){place} * {s * step}" for place, s, step in zip(places, node.stride, steps[1:], strict=True)]
-    starts += [f"({index})({o} / {outputs // node.groups}) * {taps[0] * steps[0]}"] if node.groups > 1 else []
-    before = sum(first * step for (first, _), step in zip(node.pads, steps[1:], strict=True))
-    limits, ks = zip(*(tap_range(w, node, axis, place) for axis, place in enumerate(places)), strict=True)
-    lines = ["{", f"{element}{row} = {table};",
-             f"for (int_fast16_t {o} = 0; {o} < {outputs}; {o}++, {row} += {product(taps)}) {{"]  # fmt: skip
-    for place, count, limit in zip(places, y.shape[1:], limits, strict=True):
-        lines += [*opened(place, count), *limit]
-    c = w.names.of("c")
-    lines += [
-        f"{kind} {acc} = {w.parameter(f'{node.name}_bias', node.bias, o)};",
-        f"{element}{p} = {row};",
-        f"{index} {at} = {' + '.join(starts)}{f' - {before}' if before else ''};",
-        f"for (int_fast16_t {c} = 0; {c} < {taps[0]}; {c}++, {p} += {product(taps[1:])}, {at} += {steps[0]}) {{",
-    ]
-    inside, p, at = rows(w, node, ks, (element, p), (index, at))
-    lines += [*inside, f"{acc} += ({kind})({factor(w, node)}{read}({p})) * {w.read(node.x, at)});", *["}"] * len(ks)]
-    lines += ["}", *w.stored(node, acc, chain, flat([o, *places], y.shape), o)]
-    return [*lines, *["}"] * (2 + len(places))]
-
-
-def rows(
-    w: Writer, node: Conv, taps: Sequence[tuple[str, str, str]], weight: tuple[str, str], element: tuple[str, str]
-) -> tuple[Lines, str, str]:
-    """(the loops over a channel's taps, a weight's address, an element's index), from (type, start) of both."""
-    (pointer, p), (index, at), lines = weight, element, []
-    kernel, sizes = node.weight.shape[2:], w.values[node.x].shape[1:]
-    for axis, (k, first, end) in enumerate(taps):
-        lines.append(f"for (int_fast16_t {k} = {first}; {k} < {end}; {k}++) {{")
-        p = f"{p} + {k} * {product(kernel[axis + 1 :])}"
-        at = f"{at} + {k} * {node.dilation[axis] * product(sizes[axis + 1 :])}"
-        if axis < len(taps) - 1:
-            row, start = w.names.of("row"), w.names.of("at")
-            lines += [f"{pointer}{row} = {p};", f"const {index} {start} = {at};"]
-            p, at = row, start
-    return lines, p, at
-
-
-def tap_range(w: Writer, node: Conv, axis: int, place: str) -> tuple[Lines, tuple[str, str, str]]:
-    """(what finds the taps of an axis that do not lie in the padding, (their index, the first, the one after))."""
-    (before, after), s, d = node.pads[axis], node.stride[axis], node.dilation[axis]
-    count, size = node.weight.shape[axis + 2], w.values[node.x].shape[axis + 1]
-    k, m, first, end = (w.names.of(hint) for hint in ("k", "m", "first", "end"))
-    if not before and not after:
-        return [], (k, "0", str(count))
-    reach = local(-before - size - d, size + before + after + d)
-    lines = [
-        f"const {reach} {m} = ({reach}){place} * {s} - {before};",
-        f"const {reach} {first} = {m} < 0 ? ({d - 1} - {m}) / {d} : 0;",
-        f"const {reach} {end} = {m} + {(count - 1) * d} < {size} ? {count} : ({size + d - 1} - {m}) / {d};",
-    ]
-    return lines, (k, first, end)
-
-
-def window(
-    w: Writer, kernel: Sequence[int], stride: Sequence[int], pads: Sequence[tuple[int, int]], dilation: Sequence[int],
-    places: Sequence[str], sizes: Sequence[int],
-) -> tuple[list[tuple[str, str]], Lines]:  # fmt: skip
-    """(tap, place in x) of each axis, and the loops over taps that skip what lies in the padding."""
-    marks, lines = [], []
-    axes = zip(kernel, stride, pads, dilation, places, sizes, strict=True)
-    for taps, s, (before, after), d, place, size in axes:
-        k, mark = w.names.of("k"), w.names.of("m")
-        reach = local(-before - d, size + before + after + taps * d)
-        at = f"({reach}){place} * {s} + {k} * {d} - {before}"
-        lines += [*opened(k, taps), f"const {reach} {mark} = {at};"]
-        if before or after:
-            lines.append(f"if ({mark} < 0 || {mark} >= {size}) continue;")
-        marks.append((k, mark))
-    return marks, lines
-
-
 def pool(w: Writer, node: MaxPool | SumPool, chain: Sequence[Elementwise]) -> Lines:
-    x, y = w.values[node.x], w.values[node.name]
-    dilation = node.dilation if isinstance(node, MaxPool) else (1,) * len(node.kernel)
-    c, acc = w.names.of("c"), w.names.of("acc")
+    """A window's first element is found once; the taps that lie in the padding are left out."""
+    x, y, axes = w.values[node.x], w.values[node.name], spans(node, w.values[node.x])
+    c, acc, at = w.names.of("c"), w.names.of("acc"), w.names.of("at")
     places = [w.names.of("p") for _ in node.kernel]
-    marks, inside = window(w, node.kernel, node.stride, node.pads, dilation, places, x.shape[1:])
-    count = product(node.kernel)
-    lo, hi = min(0, x.least), max(0, x.greatest)
-    kind = local(lo * count, hi * count)
-    element = w.read(node.x, flat([c, *(mark for _, mark in marks)], x.shape))
-    lines = opened(c, y.shape[0])
-    for place, size in zip(places, y.shape[1:], strict=True):
-        lines += opened(place, size)
-    if isinstance(node, SumPool):
-        lines += [f"{kind} {acc} = 0;", *inside, f"{acc} += {element};"]
-    else:
-        lines += [f"{kind} {acc} = {literal(x.least)};", *inside, f"if ({element} > {acc}) {acc} = {element};"]
-    lines += ["}"] * len(marks)
-    lines += w.stored(node, acc, chain, flat([c, *places], y.shape), c)
+    steps = [product(x.shape[axis + 1 :]) for axis in range(len(x.shape))]
+    lo, hi, reach = min(0, x.least), max(0, x.greatest), 2 * x.size
+    reach += sum((a.taps * a.dilation + a.before + a.after + a.size + a.stride) * step
+                 for a, step in zip(axes, steps[1:], strict=True))  # fmt: skip
+    index, kind = local(-reach, reach), local(lo * product(node.kernel), hi * product(node.kernel))
+    lines, taps = opened(c, y.shape[0]), []
+    for place, count, axis in zip(places, y.shape[1:], axes, strict=True):
+        limits, tap = tap_range(w, axis, place)
+        lines += [*opened(place, count), *limits]
+        taps.append(tap)
+    start = [f"({index}){c} * {steps[0]}"]
+    start += [f"{place} * {axis.stride * step}" for place, axis, step in zip(places, axes, steps[1:], strict=True)]
+    before = sum(axis.before * step for axis, step in zip(axes, steps[1:], strict=True))
+    lines += [*w.begun(kind, acc, "0" if isinstance(node, SumPool) else literal(x.least)),
+              f"const {index} {at} = {' + '.join(start)}{f' - {before}' if before else ''};"]  # fmt: skip
+    for (k, first, end), axis, step in zip(taps, axes, steps[1:], strict=True):
+        lines.append(f"for (int_fast16_t {k} = {first}; {k} < {end}; {k}++) {{")
+        at += f" + {k} * {axis.dilation * step}"
+    element = w.read(node.x, at)
+    most = w.cell(acc)
+    added = f"{most} += {element};" if isinstance(node, SumPool) else f"if ({element} > {most}) {most} = {element};"
+    lines += [
+        *w.each([added]),
+        *["}"] * len(taps),
+        *w.each(w.stored(node, most, chain, flat([c, *places], y.shape), c)),
+    ]
     return [*lines, *["}"] * (1 + len(places))]
 
 
@@ -219,8 +112,10 @@ def table_dense(w: Writer, node: TableDense, chain: Sequence[Elementwise]) -> Li
     reach = local(min(x.least, int(node.lo.array.min())) - states, x.greatest + states + int(abs(node.lo.array).max()))
     table = w.table(f"{node.name}_tables", node.tables.array)
     index = f"((int_fast32_t){o} * {inputs} + {i}) * {states} + (({reach}){w.read(node.x, i)} - {lo})"
-    return [*opened(o, outputs), f"    {kind} {acc} = 0;", f"    for (int_fast16_t {i} = 0; {i} < {inputs}; {i}++)",
-            f"        {acc} += {table}{index}]);", *indented(w.stored(node, acc, chain, o, o)), "}"]  # fmt: skip
+    return [*opened(o, outputs), *indented(w.begun(kind, acc, "0")),
+            f"    for (int_fast16_t {i} = 0; {i} < {inputs}; {i}++)",
+            *indented(indented(w.each([f"{w.cell(acc)} += {table}{index}]);"]))),
+            *indented(w.each(w.stored(node, w.cell(acc), chain, o, o))), "}"]  # fmt: skip
 
 
 def arg_max(w: Writer, node: ArgMax, chain: Sequence[Elementwise]) -> Lines:
@@ -228,9 +123,9 @@ def arg_max(w: Writer, node: ArgMax, chain: Sequence[Elementwise]) -> Lines:
     best, i = w.names.of("best"), w.names.of("i")
     if node.tree.array.size:
         return tree(w, node, chain)
-    return ["{", f"int_fast16_t {best} = 0;", f"for (int_fast16_t {i} = 1; {i} < {x.size}; {i}++)",
+    return ["{", *w.each([f"int_fast16_t {best} = 0;", f"for (int_fast16_t {i} = 1; {i} < {x.size}; {i}++)",
             f"    if ({w.read(node.x, i)} > {w.read(node.x, best)}) {best} = {i};",
-            *w.stored(node, best, chain, "0", "0"), "}"]  # fmt: skip
+            *w.stored(node, best, chain, "0", "0")]), "}"]  # fmt: skip
 
 
 def tree(w: Writer, node: ArgMax, chain: Sequence[Elementwise]) -> Lines:
@@ -240,12 +135,12 @@ def tree(w: Writer, node: ArgMax, chain: Sequence[Elementwise]) -> Lines:
     kind = local(min(x.least, int(rows[:, 2].min())), max(x.greatest, int(rows[:, 2].max())))
     pairs, masks = w.table(f"{node.name}_pairs", rows[:, :2]), w.table(f"{node.name}_masks", rows[:, 2])
     left, right = (f"(({kind}){w.read(node.x, f'{slots}[{slot}]')} & {mask})" for slot in (a, b))
-    return ["{", f"{stored(0, x.size)} {slots}[{x.size}];",
+    return ["{", *w.each([f"{stored(0, x.size)} {slots}[{x.size}];",
             f"for (int_fast16_t {k} = 0; {k} < {x.size}; {k}++) {slots}[{k}] = ({stored(0, x.size)}){k};",
             *opened(k, len(rows)), f"    const int_fast16_t {a} = {pairs}2 * {k}]), {b} = {pairs}2 * {k} + 1]);",
             f"    const {kind} {mask} = {masks}{k}]);",
             f"    if ({right} > {left}) {slots}[{a}] = {slots}[{b}];", "}",
-            *w.stored(node, f"{slots}[{int(rows[-1, 0])}]", chain, "0", "0"), "}"]  # fmt: skip
+            *w.stored(node, f"{slots}[{int(rows[-1, 0])}]", chain, "0", "0")]), "}"]  # fmt: skip
 
 
 def pair(w: Writer, node: Add | Mul, chain: Sequence[Elementwise]) -> Lines:
@@ -269,7 +164,7 @@ def loop(w: Writer, node: Node, chain: Sequence[Elementwise], axes: Sequence[str
     """A loop over all elements of a node's value."""
     y, acc = w.values[node.name], w.names.of("acc")
     lines = [line for axis, size in zip(axes, y.shape, strict=True) for line in opened(axis, size)]
-    lines += [f"const {kind} {acc} = {result};", *w.stored(node, acc, chain, flat(axes, y.shape), axes[0])]
+    lines += w.each([f"const {kind} {acc} = {result};", *w.stored(node, acc, chain, flat(axes, y.shape), axes[0])])
     return [*lines, *["}"] * len(axes)]
 
 
@@ -280,8 +175,8 @@ def alone(w: Writer, node: Elementwise, chain: Sequence[Elementwise]) -> Lines:
     rest = product(x.shape[1:])
     index = f"{c} * {rest} + {i}"
     return [*opened(c, x.shape[0]), *opened(i, rest),
-            f"const {local(x.least, x.greatest)} {acc} = {w.read(node.x, index)};",
-            *w.passed(acc, x, (node, *chain), index, c), "}", "}"]  # fmt: skip
+            *w.each([f"const {local(x.least, x.greatest)} {acc} = {w.read(node.x, index)};",
+                     *w.passed(acc, x, (node, *chain), index, c)]), "}", "}"]  # fmt: skip
 
 
 def moved(w: Writer, node: Slice | Transpose | Pad, chain: Sequence[Elementwise]) -> Lines:
@@ -312,27 +207,11 @@ def concat(w: Writer, node: Concat, chain: Sequence[Elementwise]) -> Lines:
         shifted = [f"({j} + {start})" if axis == node.axis else j for axis, j in enumerate(axes)]
         for axis, size in zip(axes, x.shape, strict=True):
             lines += opened(axis, size)
-        lines.append(f"const {local(x.least, x.greatest)} {acc} = {w.read(name, flat(axes, x.shape))};")
-        lines += w.stored(node, acc, chain, flat(shifted, y.shape), shifted[0])
+        element = f"const {local(x.least, x.greatest)} {acc} = {w.read(name, flat(axes, x.shape))};"
+        lines += w.each([element, *w.stored(node, acc, chain, flat(shifted, y.shape), shifted[0])])
         lines += ["}"] * len(axes)
         start += x.shape[node.axis]
     return lines
-
-
-def opened(index: str, count: int) -> Lines:
-    return [f"for (int_fast16_t {index} = 0; {index} < {count}; {index}++) {{"]
-
-
-def indented(lines: Sequence[str]) -> Lines:
-    return ["    " + line for line in lines]
-
-
-def flat(indices: Sequence[str], shape: Sequence[int]) -> str:
-    """The row-major place of an element."""
-    place = indices[0]
-    for index, size in zip(indices[1:], shape[1:], strict=True):
-        place = f"({place}) * {size} + {index}"
-    return place
 
 
 def broadcast(axes: Sequence[str], shape: Sequence[int]) -> str:

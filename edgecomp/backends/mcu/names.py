@@ -9,7 +9,7 @@ WORDS = """
 auto break case char const continue default do double else enum extern float for goto if inline int long
 register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while
 asm main bool true false new delete class this template namespace private public protected virtual operator try
-catch throw using friend mutable explicit export typename and or not xor bitand bitor compl FLASH HALF READ_byte
+catch throw using friend mutable explicit export typename and or not xor bitand bitor compl FLASH HALF ALONE READ_byte
 READ_word READ_dword READ_qword PROGMEM NULL EOF errno stdin stdout stderr INPUTS OUTPUTS CALL
 """
 RESERVED = frozenset(WORDS.split())

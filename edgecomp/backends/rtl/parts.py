@@ -40,6 +40,7 @@ ICE40_KINDS: Kinds = {
     "ff": ("flip-flops", {"SB_DFF": 1}),
     "carry": ("carry cells", {"SB_CARRY": 1}),
     "dsp": ("DSP blocks", {"SB_MAC16": 1}),
+    "bram18": ("4 Kb block RAMs", {"SB_RAM40": 1}),
 }
 ECP5_KINDS: Kinds = {
     "lut": ("4-input LUTs", {"LUT4": 1, "CCU2C": 2}),

@@ -1,4 +1,4 @@
-"""Synthesis with Yosys, stage by stage: what the sources take of a part, and netlists proven to do what they do."""
+"""Synthesis with Yosys, stage by stage: what the sources take of a part, and proofs that netlists do what they do."""
 
 from __future__ import annotations
 
@@ -31,18 +31,17 @@ FAULT = "this is a fault of edgecomp or of Yosys: please report it with the mode
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Module:
-    """One module's cells by type, and whether its netlist was proven equal to its source on every input."""
+    """One module's cells by type."""
 
     name: str
     cells: dict[str, int]
-    proven: bool
 
 
-def synthesize(folder: Path, target: FpgaTarget, *, top: str = TOP, prove: bool = True) -> dict[str, Figure]:
-    """`folder`/rtl/src mapped to `folder`/mapped/; ToolError where Yosys fails, MismatchError where a netlist is wrong.
+def synthesize(folder: Path, target: FpgaTarget, *, top: str = TOP) -> dict[str, Figure]:
+    """`folder`/rtl/src mapped to `folder`/mapped/; ToolError where Yosys fails.
 
-    Registers part the stages, so each is mapped and proven by itself, as many at a time as there are processors, and
-    the registers with the top. Keys are a resource, or a resource with the stage's module.
+    Registers part the stages, so each is mapped by itself, as many at a time as there are processors, and the
+    registers with the top. Keys are a resource, or a resource with the stage's module.
     """
     kind = family(target)
     (folder / MAPPED).mkdir()
@@ -50,7 +49,7 @@ def synthesize(folder: Path, target: FpgaTarget, *, top: str = TOP, prove: bool 
         (folder / kind.sum3).write_bytes(resource(f"hls/{kind.sum3}").read_bytes())
     stages = stages_of(folder / "rtl" / "src")
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        modules = list(pool.map(lambda name: _module(folder, kind, name, stages, prove=prove), [*stages, top]))
+        modules = list(pool.map(lambda name: _module(folder, kind, name, stages), [*stages, top]))
     total: dict[str, int] = {}
     for module in modules:
         for name, number in module.cells.items():
@@ -60,11 +59,19 @@ def synthesize(folder: Path, target: FpgaTarget, *, top: str = TOP, prove: bool 
     for module in modules[:-1]:
         found[f"lut_{module.name}"] = Figure(value=used(module.cells, "lut", kind), unit=kind.kinds["lut"][0],
                                              source=Source.TOOL, method=method)  # fmt: skip
-    if prove:
-        said = f"yosys-abc: the netlist equals its source on every input; of {len(stages)} stages"
-        found["proven"] = Figure(value=sum(module.proven for module in modules[:-1]), unit="stages",
-                                 source=Source.TOOL, method=said)  # fmt: skip
     return found
+
+
+def prove(folder: Path, target: FpgaTarget) -> Figure:
+    """How many stages' netlists, which `synthesize` has left, are proven to do what their sources do on every input.
+
+    A proof that takes too long is none; MismatchError where a netlist does something else.
+    """
+    stages = stages_of(folder / "rtl" / "src")
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        proven = list(pool.map(lambda name: _proven(folder, family(target), name, stages), stages))
+    said = f"yosys-abc: the netlist equals its source on every input; of {len(stages)} stages"
+    return Figure(value=sum(proven), unit="stages", source=Source.TOOL, method=said)
 
 
 def stages_of(folder: Path) -> list[str]:
@@ -79,27 +86,30 @@ def yosys(folder: Path, passes: Sequence[str], *, seconds: float = SECONDS) -> N
     tools.run([sys.executable, "-c", "\n".join(lines)], cwd=folder, seconds=seconds)
 
 
-def _module(folder: Path, kind: Family, top: str, stages: list[str], *, prove: bool) -> Module:
-    """Map what is below `top`; the stages are black boxes to the circuit's own top."""
-    apart = [] if top in stages else stages
+def _read(folder: Path, top: str, stages: list[str]) -> str:
+    """The pass that reads the sources but for the other stages."""
     others = {name for name in stages if name != top}
     shown = [path for path in sorted((folder / "rtl" / "src").glob("*.v")) if path.stem not in others]
-    source = ["read_verilog " + " ".join(str(path.relative_to(folder)) for path in shown)]
-    passes = [*source, *(f"read_verilog -lib rtl/src/{stage}.v" for stage in apart)]
+    return "read_verilog " + " ".join(str(path.relative_to(folder)) for path in shown)
+
+
+def _module(folder: Path, kind: Family, top: str, stages: list[str]) -> Module:
+    """Map what is below `top`; the stages are black boxes to the circuit's own top."""
+    apart = [] if top in stages else stages
+    passes = [_read(folder, top, stages), *(f"read_verilog -lib rtl/src/{stage}.v" for stage in apart)]
     passes += [f"read_verilog -overwrite {kind.sum3}"] if kind.sum3 else []
     defined = () if apart else (f"hierarchy -top {top}", *DEFINED)  # a memory's read enable may not be made zero
     passes += [*defined, f"{kind.script} -top {top}", f"tee -q -o {top}.json stat -json",
                f"write_verilog -noattr {MAPPED}/{top}.v"]  # fmt: skip
     yosys(folder, passes)
     cells = json.loads((folder / f"{top}.json").read_text())["design"]["num_cells_by_type"]
-    proven = prove and not apart and _proven(folder, kind, top, source)
-    return Module(name=top, cells={name: number for name, number in cells.items() if name not in apart}, proven=proven)
+    return Module(name=top, cells={name: number for name, number in cells.items() if name not in apart})
 
 
-def _proven(folder: Path, kind: Family, top: str, source: list[str]) -> bool:
+def _proven(folder: Path, kind: Family, top: str, stages: list[str]) -> bool:
     """Whether the netlist of a stage was proven equal to its source in time; MismatchError where it is not equal."""
     netlist = [f"read_verilog {MAPPED}/{top}.v", f"read_verilog -defer -overwrite +/{kind.models}"]
-    for name, read in (("source", source), ("netlist", netlist)):
+    for name, read in (("source", [_read(folder, top, stages)]), ("netlist", netlist)):
         yosys(folder, [*read, f"hierarchy -top {top}", *ALONE, f"write_aiger {top}.{name}.aig"])
     try:
         said = tools.run([abc_program(), "-q", f"&r {top}.source.aig; &cec {top}.netlist.aig"], cwd=folder,

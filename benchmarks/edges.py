@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgecomp.cli import main as edgecomp
-from examples.families.layers import EdgeTables, Hats, codes, export, linear
+from examples.families.layers import EdgeTables, codes, export, linear, picked
 from examples.muon.export import restore_one_bit_input
 
 MNIST = Path("../shared/data/mnist")
@@ -150,7 +150,8 @@ class FastDigits(nn.Module):
         super().__init__()
         self.recipe, self.count = recipe, 2**recipe.hidden_bits
         self.sums = nn.Parameter(torch.randn(recipe.hidden, 784) * 784**-0.5)
-        self.kept = nn.Buffer(torch.ones_like(self.sums))
+        self.kept: Tensor
+        self.register_buffer("kept", torch.ones_like(self.sums))
         self.norm, self.step = nn.BatchNorm1d(recipe.hidden), nn.Parameter(torch.tensor(1.0))
         slopes = 0.3 * torch.randn(10, recipe.hidden, 1)
         self.tables = nn.Parameter((slopes * torch.linspace(-1, 1, self.count)).flatten(1))
@@ -161,7 +162,7 @@ class FastDigits(nn.Module):
         sums = self.sums * self.kept
         scale = (sums.abs().amax(1, keepdim=True) / top).detach().clamp_min(1e-9)
         codes = self.norm(bits @ (rounded((sums / scale).clamp(-top, top)) * scale).T) / self.step
-        basis = Hats.apply(rounded((codes + (self.count - 1) / 2).clamp(0, self.count - 1)), self.count)
+        basis = picked(rounded((codes + (self.count - 1) / 2).clamp(0, self.count - 1)), self.count)
         most = 2 ** (self.recipe.table_bits - 1) - 1
         unit = 2.0 ** math.ceil(math.log2(float(self.tables.detach().abs().max()) / most))
         logits: Tensor = basis.flatten(1) @ (rounded((self.tables / unit).clamp(-most, most)) * unit).T

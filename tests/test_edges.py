@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -26,14 +27,14 @@ COMMON: Weights = {
 CODES = ("Quant", "x half zero three", "q", {"signed": 0})
 HATS = (("Unsqueeze", "q two", "u"), ("Div", "u half", "d"), ("Sub", "d grid", "s"), ("Abs", "s", "a"),
         ("Sub", "one a", "m"), ("Relu", "m", "h"))  # fmt: skip
-Row = tuple[str, str, str] | tuple[str, str, str, dict[str, object]]
+Row = tuple[str, str, str] | tuple[str, str, str, Mapping[str, Any]]
 
 
 def graph(rows: Sequence[Row], more: Weights | None = None, *, inputs: int = INPUTS) -> onnx.ModelProto:
     """Rows (operator, operands, result, attributes) from x (batch, inputs) to y."""
     nodes = []
     for row in rows:
-        options = row[3] if len(row) == 4 else {}
+        options: Mapping[str, Any] = row[3] if len(row) == 4 else {}
         domain = "qonnx.custom_op.general" if row[0] in ("Quant", "BipolarQuant") else ""
         nodes.append(helper.make_node(row[0], row[1].split(), [row[2]], domain=domain, **options))
     weights = [numpy_helper.from_array(array, name) for name, array in (COMMON | (more or {})).items()]

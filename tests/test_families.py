@@ -17,7 +17,7 @@ from edgecomp.frontend import read_file
 from edgecomp.golden import coverage
 from edgecomp.ir import TableDense
 from examples.digits.train import accuracy
-from examples.families.layers import EdgeTables, Hats, export, hats
+from examples.families.layers import EdgeTables, codes, export, hats, picked
 from examples.families.networks import FAMILIES, Branches
 from examples.families.train import DENSITY, HERE, Masks, merge, rows_of, weights_of
 from examples.integer import integer_outputs
@@ -67,7 +67,7 @@ def test_every_family_is_exact_in_rtl(name: str, tmp_path: Path) -> None:
 def test_edge_tables_are_lifted_as_they_are_exported(tmp_path: Path) -> None:
     torch.manual_seed(0)
     layer = EdgeTables(3, 2, bits=2, step=0.5, table_bits=4)
-    inputs = torch.nn.Sequential(FAMILIES["kolmogorov_arnold"]().pixels, layer)
+    inputs = torch.nn.Sequential(codes(2, 4.0), layer)
     with torch.no_grad():
         layer.step = 4.0
     export(inputs, tmp_path / "edges.onnx", 3)
@@ -81,7 +81,7 @@ def test_edge_tables_are_lifted_as_they_are_exported(tmp_path: Path) -> None:
 def test_hats_pick_codes_and_pass_the_slope_of_straight_lines() -> None:
     x = torch.tensor([0.0, 1.0, 3.0], requires_grad=True)
     values = torch.tensor([0.0, 2.0, 3.0, 7.0])
-    basis = Hats.apply(x, 4)
+    basis = picked(x, 4)
     assert torch.equal(basis, torch.eye(4)[[0, 1, 3]])
     (basis @ values).sum().backward()
     assert x.grad is not None

@@ -56,7 +56,8 @@ FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
 
 def equal(a: Any, b: Any) -> Any:
     """1 where two arrays of Fractions are equal, else 0."""
-    return np.where(a == b, ONE, ZERO)
+    chosen = np.array([ZERO, ONE], dtype=object)
+    return chosen[np.asarray(a == b).astype(np.int64)]
 
 
 PAIRS: Mapping[str, Callable[[Any, Any], Any]] = {

@@ -68,6 +68,12 @@ def hats(x: Tensor, count: int) -> Tensor:
     return torch.relu(1 - (x.unsqueeze(-1) - torch.arange(count, dtype=x.dtype)).abs())
 
 
+def picked(x: Tensor, count: int) -> Tensor:
+    """`hats` of codes, differentiable as `Hats` says."""
+    basis: Tensor = Hats.apply(x, count)  # type: ignore[no-untyped-call]
+    return basis
+
+
 class EdgeTables(nn.Module):
     """y_j = sum over i of a function of x_i, given for each of the 2^bits codes x_i / step."""
 
@@ -81,7 +87,7 @@ class EdgeTables(nn.Module):
 
     def forward(self, x: Any) -> Tensor:
         value = plain(x) / self.step
-        basis = Hats.apply(value, self.count) if self.training else hats(value, self.count)
+        basis = picked(value, self.count) if self.training else hats(value, self.count)
         total: Tensor = self.tables(basis.flatten(1))
         return total
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from edgecomp import interp
 from edgecomp.backends.hls import HlsBackend
+from edgecomp.backends.printed import load_library
 from edgecomp.backends.printed.estimate import forecast
 from edgecomp.backends.rtl.circuit import make_circuit
 from edgecomp.backends.rtl.figures import cutoff_levels
@@ -80,7 +81,7 @@ def estimated(name: str, column: str, x: NDArray[np.float32]) -> dict[str, Any]:
     if problems:
         return {"code": 3, "refused": [f"{one.where}: {one.what}" for one in problems[:2]]}
     if column == "printed":
-        return {"estimate": {key: one.value for key, one in forecast(network, flow.library).total.items()}}
+        return {"estimate": {key: one.value for key, one in forecast(network, load_library("printed")).total.items()}}
     part = load_target("fpga")
     if column == "hls":
         total = HlsBackend().estimate(network, part, HlsBackend().parse({})).total

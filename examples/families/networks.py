@@ -204,19 +204,21 @@ class Branches(nn.Module):
 
     def merged(self) -> tuple[Tensor, Tensor]:
         """Weight (outputs, inputs, 3, 3) and bias (outputs,) of the one convolution that gives the same sums."""
-        size = self.narrow[0].weight.shape[0]  # type: ignore[union-attr]
-        point = torch.zeros_like(self.wide[0].weight)  # type: ignore[arg-type]
-        point[:, :, 1, 1] = self.narrow[0].weight[:, :, 0, 0]  # type: ignore[index]
-        parts = [(self.wide[0].weight, self.wide[1]), (point, self.narrow[1])]
+        (wide, wide_norm), (narrow, narrow_norm) = self.wide, self.narrow
+        kernels: list[Any] = [wide.weight, narrow.weight]
+        size = len(kernels[0])
+        point = torch.zeros_like(kernels[0])
+        point[:, :, 1, 1] = kernels[1][:, :, 0, 0]
+        parts: list[tuple[Tensor, Any]] = [(kernels[0], wide_norm), (point, narrow_norm)]
         if self.same is not None:
             own = torch.zeros_like(point)
             own[range(size), range(size), 1, 1] = 1.0
             parts.append((own, self.same))
         weight, bias = torch.zeros_like(point), torch.zeros(size)
         for kernel, norm in parts:
-            factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)  # type: ignore[operator]
-            weight = weight + kernel * factor.view(-1, 1, 1, 1)  # type: ignore[operator]
-            bias = bias + norm.bias - norm.running_mean * factor  # type: ignore[operator]
+            factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+            weight = weight + kernel * factor.view(-1, 1, 1, 1)
+            bias = bias + norm.bias - norm.running_mean * factor
         return weight, bias
 
 

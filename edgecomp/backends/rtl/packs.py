@@ -89,7 +89,8 @@ def places(word: Word, fields: Codes) -> Codes:
     signed, bits, step = bool(word.kif[0]), int(sum(word.kif)), int(word.step)
     numbers = fields & ((1 << bits) - 1)
     numbers = np.where(numbers >> (bits - 1) != 0, numbers - (1 << bits), numbers) if signed else numbers
-    return np.clip(numbers - int(word.low) // step, 0, (int(word.high) - int(word.low)) // step)
+    found: Codes = np.clip(numbers - int(word.low) // step, 0, (int(word.high) - int(word.low)) // step)
+    return found
 
 
 def tabled(word: Word, values: Codes) -> Word:

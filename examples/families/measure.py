@@ -81,7 +81,7 @@ def estimated(name: str, column: str, x: NDArray[np.float32]) -> dict[str, Any]:
     if problems:
         return {"code": 3, "refused": [f"{one.where}: {one.what}" for one in problems[:2]]}
     if column == "printed":
-        return {"estimate": {key: one.value for key, one in forecast(network, load_library("printed")).total.items()}}
+        return {"estimate": {key: one.value for key, one in forecast(network, load_library("egfet")).total.items()}}
     part = load_target("fpga")
     if column == "hls":
         total = HlsBackend().estimate(network, part, HlsBackend().parse({})).total
@@ -137,7 +137,6 @@ def main() -> None:
     given = parser.parse_args()
     results, folder = HERE / "results.json", Path("build/families")
     folder.mkdir(parents=True, exist_ok=True)
-    known = json.loads(results.read_text()) if results.exists() else {}
     for name in given.names or FAMILIES:
         _, test = rows_of(name, given.beats)
         data = folder / f"{name}.npz"
@@ -145,9 +144,11 @@ def main() -> None:
         for column in given.columns.split(","):
             real = given.build or column == "cortex_m0"
             found = build(name, column, data, given.seconds) if real else estimated(name, column, test.x[:ROWS])
+            known = json.loads(results.read_text()) if results.exists() else {}
             known.setdefault(name, {})[column] = found
             results.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n")
             print(name, column, json.dumps(known[name][column]), file=sys.stderr, flush=True)
+    known = json.loads(results.read_text())
     print(table(known, json.loads((HERE / "trained.json").read_text())))
 
 

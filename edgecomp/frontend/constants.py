@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgecomp.errors import InexpressibleError, ModelError
 from edgecomp.frontend.context import Context, attribute, where
-from edgecomp.frontend.symbols import BATCH, Const, Quantised, Real, Symbol, fractions
+from edgecomp.frontend.symbols import BATCH, Const, Quantised, Real, Symbol, Tabular, fractions
 from edgecomp.ir.ranges import MAX_ELEMENTS
 
 Array = NDArray[Any]
@@ -34,7 +34,7 @@ def _folded(ctx: Context, node: onnx.NodeProto) -> Symbol | None:
     if node.op_type in ("Constant", "ConstantOfShape", "Shape"):
         return _source(ctx, node)
     symbols = [ctx.symbol(name) for name in node.input if name]
-    if not symbols or any(isinstance(symbol, Real) for symbol in symbols):
+    if not symbols or any(isinstance(symbol, Real | Tabular) for symbol in symbols):
         return None
     first = symbols[0]
     if node.op_type == "Cast":
@@ -59,7 +59,7 @@ def _clipped(ctx: Context, node: onnx.NodeProto, symbol: Const) -> Const:
 def _source(ctx: Context, node: onnx.NodeProto) -> Symbol:
     if node.op_type == "Shape":
         symbol = ctx.symbol(node.input[0])
-        shape = (BATCH, *symbol.shape) if isinstance(symbol, Real) else _array(symbol).shape
+        shape = (BATCH, *symbol.shape) if isinstance(symbol, Real | Tabular) else _array(symbol).shape
         return Const(array=np.array(shape, dtype=np.int64))
     if node.op_type == "ConstantOfShape":
         value = attribute(node, "value", np.zeros(1, dtype=np.float32))
@@ -88,7 +88,7 @@ def bounded(shape: Sequence[int], node: onnx.NodeProto) -> Sequence[int]:
 
 
 def _array(symbol: Symbol) -> Array:
-    assert not isinstance(symbol, Real)
+    assert not isinstance(symbol, Real | Tabular)
     return symbol.array if isinstance(symbol, Const) else symbol.codes
 
 
@@ -190,8 +190,8 @@ def _arithmetic(node: onnx.NodeProto, symbols: list[Symbol]) -> Symbol:
     act = ARITHMETIC[node.op_type]
     if isinstance(first, Quantised) and isinstance(second, Const) and node.op_type in ("Mul", "Div"):
         return Quantised(codes=first.codes, scale=act(first.scale, second.exact()))
-    assert not isinstance(first, Real)
-    assert not isinstance(second, Real)
+    assert not isinstance(first, Real | Tabular)
+    assert not isinstance(second, Real | Tabular)
     bounded(np.broadcast_shapes(_array(first).shape, _array(second).shape), node)
     whole = all(isinstance(s, Const) and s.array.dtype.kind in "iu" for s in symbols)
     if node.op_type == "Div":

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from edgecomp.errors import InexpressibleError, ModelError
 from edgecomp.frontend.builder import Builder
 from edgecomp.frontend.model import tensor_array
-from edgecomp.frontend.symbols import Const, Objects, Quantised, Real, Symbol, fractions
+from edgecomp.frontend.symbols import Const, Objects, Quantised, Real, Symbol, Tabular, fractions
+from edgecomp.frontend.tabular import materialised
 
 
 @dataclass(slots=True, kw_only=True)
@@ -36,6 +37,8 @@ class Context:
     def real(self, node: onnx.NodeProto, index: int = 0) -> Real:
         """An operand that depends on the graph's input."""
         symbol = self.symbol(node.input[index])
+        if isinstance(symbol, Tabular):
+            return materialised(self.builder, symbol, node.input[index])
         if not isinstance(symbol, Real):
             raise InexpressibleError(f"operand {index} of {node.op_type} is a constant", where=where(node))
         return symbol

@@ -125,6 +125,14 @@ def lower_neg(ctx: Context, node: onnx.NodeProto) -> Real:
     return ctx.builder.affine(ctx.real(node), ones(-1), ones(0), where(node))
 
 
+def lower_tabular(ctx: Context, node: onnx.NodeProto) -> Real:
+    """Abs and Equal, which work on functions of codes only (see `edges`)."""
+    raise InexpressibleError(
+        f"{node.op_type} of what is no function of single codes", where=where(node),
+        hint="quantise its operand first; Equal wants a constant to compare with",
+    )  # fmt: skip
+
+
 def lower_batch_norm(ctx: Context, node: onnx.NodeProto) -> Real:
     """BatchNormalization at inference; channels are the first axis behind the batch."""
     if attribute(node, "training_mode", 0):
@@ -144,8 +152,8 @@ def lower_relu(ctx: Context, node: onnx.NodeProto) -> Real:
     return ctx.builder.pointwise(ctx.real(node), Clip(lo=ZERO, hi=None), where(node))
 
 
-def lower_clip(ctx: Context, node: onnx.NodeProto) -> Real:
-    """Clip, its bounds as operands or (before version 11) as attributes."""
+def clip_bounds(ctx: Context, node: onnx.NodeProto) -> tuple[Fraction | None, Fraction | None]:
+    """Bounds of a Clip: operands or (before version 11) attributes; None is no bound."""
     bounds: list[Fraction | None] = []
     for index, name in ((1, "min"), (2, "max")):
         given = attribute(node, name, None)
@@ -153,7 +161,12 @@ def lower_clip(ctx: Context, node: onnx.NodeProto) -> Real:
             bounds.append(Fraction(float(np.float32(given))))
         else:
             bounds.append(ctx.scalar(node, index) if ctx.optional(node, index) is not None else None)
-    return ctx.builder.pointwise(ctx.real(node), Clip(lo=bounds[0], hi=bounds[1]), where(node))
+    return bounds[0], bounds[1]
+
+
+def lower_clip(ctx: Context, node: onnx.NodeProto) -> Real:
+    lo, hi = clip_bounds(ctx, node)
+    return ctx.builder.pointwise(ctx.real(node), Clip(lo=lo, hi=hi), where(node))
 
 
 def lower_leaky(ctx: Context, node: onnx.NodeProto) -> Real:

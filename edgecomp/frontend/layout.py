@@ -56,7 +56,8 @@ def lower_flatten(ctx: Context, node: onnx.NodeProto) -> Real:
     return reshaped(ctx, node, real, (math.prod(real.shape),))
 
 
-def _axes(ctx: Context, node: onnx.NodeProto, rank: int) -> list[int] | None:
+def axes_of(ctx: Context, node: onnx.NodeProto, rank: int) -> list[int] | None:
+    """The axes of a reduction or a squeeze, batch left out; None where none are stated."""
     axes = attribute(node, "axes", None)
     axes = ctx.integers(node, 1) if axes is None else axes
     return None if axes is None else sorted(axis_of(node, int(axis), rank) for axis in axes)
@@ -64,7 +65,7 @@ def _axes(ctx: Context, node: onnx.NodeProto, rank: int) -> list[int] | None:
 
 def lower_squeeze(ctx: Context, node: onnx.NodeProto) -> Real:
     real = ctx.real(node)
-    axes = _axes(ctx, node, len(real.shape))
+    axes = axes_of(ctx, node, len(real.shape))
     drop = [i for i, size in enumerate(real.shape) if size == 1] if axes is None else axes
     return reshaped(ctx, node, real, tuple(size for i, size in enumerate(real.shape) if i not in drop))
 
@@ -302,7 +303,7 @@ def lower_reduce(ctx: Context, node: onnx.NodeProto) -> Real:
     """ReduceMean, ReduceSum and ReduceMax over any axes but the batch: reduced axes go last, then one pooling."""
     real = ctx.real(node)
     rank = len(real.shape)
-    axes = _axes(ctx, node, rank)
+    axes = axes_of(ctx, node, rank)
     if axes is None:
         raise InexpressibleError("a reduction over all axes, the batch among them", where=where(node))
     kept = [i for i in range(rank) if i not in axes]

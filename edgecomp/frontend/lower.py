@@ -9,13 +9,14 @@ from dataclasses import dataclass
 import onnx
 
 from edgecomp.errors import EdgecompError, InexpressibleError, ModelError, Problem, raise_all
-from edgecomp.frontend import constants, elementwise, layout, linear, quantisers
+from edgecomp.frontend import constants, edges, elementwise, layout, linear, quantisers
 from edgecomp.frontend.builder import Builder, Grid
 from edgecomp.frontend.context import Context, where
 from edgecomp.frontend.functions import Activation, Kind
 from edgecomp.frontend.model import check_nodes, graph_inputs, initialisers
 from edgecomp.frontend.requantise import Record
-from edgecomp.frontend.symbols import Const, Quantised, Real, Symbol
+from edgecomp.frontend.symbols import Const, Quantised, Real, Symbol, Tabular
+from edgecomp.frontend.tabular import materialised
 from edgecomp.ir import Input, Network, Node, Output, operands
 from edgecomp.ir.ranges import NodeError
 
@@ -36,6 +37,8 @@ OPERATORS: dict[str, Lowering] = {
     "Mul": elementwise.lower_mul,
     "Div": elementwise.lower_div,
     "Neg": elementwise.lower_neg,
+    "Abs": elementwise.lower_tabular,
+    "Equal": elementwise.lower_tabular,
     "BatchNormalization": elementwise.lower_batch_norm,
     "Relu": elementwise.lower_relu,
     "Clip": elementwise.lower_clip,
@@ -193,6 +196,10 @@ def _lower_node(ctx: Context, node: onnx.NodeProto) -> None:
     if node.op_type in ("Softmax", "LogSoftmax", "Sigmoid") and node.output[0] in ctx.outputs:
         ctx.env[node.output[0]] = _softened(ctx, node)
         return
+    tabular_result = edges.lower(ctx, node)
+    if tabular_result is not None:
+        ctx.env[node.output[0]] = tabular_result
+        return
     result = OPERATORS[node.op_type](ctx, node)
     for name, symbol in zip(node.output, result if isinstance(result, list) else [result], strict=False):
         ctx.env[name] = symbol
@@ -219,6 +226,8 @@ def _finish(ctx: Context, names: dict[str, str]) -> None:
     for tensor, name in names.items():
         symbol = ctx.env.get(tensor)
         try:
+            if isinstance(symbol, Tabular):
+                symbol = materialised(ctx.builder, symbol, tensor)
             if not isinstance(symbol, Real):
                 raise ModelError("no node gives this output", where=tensor)
             ctx.builder.emit(output_node(ctx.builder, symbol, name, tensor))

@@ -12,7 +12,7 @@ from edgecomp.errors import InexpressibleError, ModelError
 from edgecomp.frontend.context import Context, attribute, ones, unbatched, where
 from edgecomp.frontend.evaluate import exact
 from edgecomp.frontend.functions import Affine, Mode, Operation, Round, Sign
-from edgecomp.frontend.symbols import Const, Objects, Quantised, Real, Symbol, fractions
+from edgecomp.frontend.symbols import Const, Objects, Quantised, Real, Symbol, Tabular, fractions
 
 MAX_CODE_BITS = 16
 HUGE = 1 << 40  # bounds of a rounding that does not clip
@@ -104,6 +104,7 @@ def lower_bipolar(ctx: Context, node: onnx.NodeProto) -> Symbol:
 
 def apply(ctx: Context, node: onnx.NodeProto, quantiser: Quantiser, bits: int) -> Symbol:
     symbol = ctx.symbol(node.input[0])
+    assert not isinstance(symbol, Tabular)
     if not isinstance(symbol, Real):
         return constant_codes(symbol.exact(), quantiser, node)
     if bits > MAX_CODE_BITS:
@@ -193,6 +194,7 @@ def lower_quantize_linear(ctx: Context, node: onnx.NodeProto) -> Symbol:
     """QuantizeLinear as a real value that holds stored codes; its DequantizeLinear makes it integers."""
     symbol = ctx.symbol(node.input[0])
     lo, hi = stored_range(ctx, node)
+    assert not isinstance(symbol, Tabular)
     if not isinstance(symbol, Real):
         values = symbol.exact()
         scale = per_axis(positive(ctx.exact(node, 1), node), node, values.ndim)

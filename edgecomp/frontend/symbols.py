@@ -1,4 +1,5 @@
-"""What a tensor of the source graph is while it is being lowered: a constant, a quantised constant or a real value.
+"""What a tensor of the source graph is while it is being lowered: a constant, a quantised constant, a real value,
+or functions of single codes.
 
 Shapes of real values leave out the batch axis. A real value is a chain of functions of the integers of an IR node, or
 of a graph input that no quantiser has reached yet; `posts` are data movements and poolings that wait behind the chain.
@@ -59,7 +60,24 @@ class Real:
     integer: tuple[int, int] | None = field(default=None)  # interval of an integer graph input
 
 
-Symbol = Const | Quantised | Real
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Tabular:
+    """Functions of single codes: element e is table[e, x - lo] for the integer x that `base`, flat, holds at place[e].
+
+    `place` has the tensor's shape (no batch axis), `table` one axis more; `lo` is the least number of any place.
+    """
+
+    base: str
+    place: NDArray[np.int64]
+    table: Objects
+    lo: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.place.shape)
+
+
+Symbol = Const | Quantised | Real | Tabular
 
 
 def fractions(array: NDArray[Any]) -> Objects:

@@ -8,8 +8,9 @@ from edgecomp.backends.estimate import Estimate
 from edgecomp.backends.rtl.circuit import Circuit, make_circuit
 from edgecomp.backends.rtl.forms import Form
 from edgecomp.backends.rtl.options import Effort, RtlOptions
+from edgecomp.backends.rtl.packs import WIDEST
 from edgecomp.backends.rtl.parts import family
-from edgecomp.ir import Network
+from edgecomp.ir import Conv, Dense, Network
 from edgecomp.project import FpgaTarget
 from edgecomp.report.figures import Figure, Source
 
@@ -23,6 +24,7 @@ FORMS = (
     Form(clamp=True),
     Form(saturate=False),
 )
+PACKED = (Form(packed=True),)
 
 
 def level_ns(target: FpgaTarget) -> float:
@@ -51,13 +53,20 @@ def circuit_for(network: Network, target: FpgaTarget, options: RtlOptions) -> Ci
 def circuits_for(network: Network, target: FpgaTarget, options: RtlOptions) -> tuple[Circuit, ...]:
     """Every circuit tried, the chosen one first."""
     cutoff = cutoff_levels(target, options)
-    forms = [replace(form, ternary=bool(family(target).sum3)) for form in FORMS]
+    offered = (*FORMS, *(PACKED if has_narrow_sums(network) else ()))
+    forms = [replace(form, ternary=bool(family(target).sum3)) for form in offered]
     forms = forms if options.effort is Effort.FULL else forms[:1]
     tried = [make_circuit(network, form, cutoff=cutoff) for form in forms]
     usual = tried[0]
     allowed = [c for c in tried if c.cycles <= usual.cycles and c.delay <= max(cutoff, usual.delay)]
     best = min(allowed, key=lambda c: (c.lut, c.cycles, c.ff))
     return (best, *(c for c in tried if c is not best))
+
+
+def has_narrow_sums(network: Network) -> bool:
+    """Whether several numbers of a matrix product fit one look-up table."""
+    values = network.values()
+    return any(isinstance(node, Dense | Conv) and values[node.x].bits <= WIDEST for node in network.nodes)
 
 
 def forecast(circuit: Circuit, target: FpgaTarget, options: RtlOptions) -> Estimate:

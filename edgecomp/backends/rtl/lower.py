@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edgecomp.backends.rtl.forms import Form
 from edgecomp.backends.rtl.functions import decided, entry, requant, step, winner
+from edgecomp.backends.rtl.packs import Term, packed_total
 from edgecomp.backends.rtl.product import Products
 from edgecomp.backends.rtl.words import (
     TooWideError,
@@ -24,7 +25,6 @@ from edgecomp.backends.rtl.words import (
     grid,
     plus,
     settled,
-    table,
     times,
     total,
     variable,
@@ -67,7 +67,7 @@ class Traced:
 
 def trace(network: Network, form: Form) -> Traced:
     """Every node in turn; InexpressibleError names a node that needs a constant too wide."""
-    state = Lowering(form=form, known=network.values(), products=Products(depth=form.depth))
+    state = Lowering(form=form, known=network.values(), products=Products(depth=form.depth, packed=form.packed))
     for node in network.nodes:
         try:
             state.values[node.name] = state.bounded(node, state.lower(node))
@@ -209,14 +209,10 @@ class Lowering:
 
     def table_dense(self, node: TableDense) -> Words:
         x = self.values[node.x]
-        found = []
-        for row in node.tables.array:
-            parts = []
-            for i, word in enumerate(x):
-                reached = row[i][grid(word) - entry(node.lo, i)].tolist()
-                parts.append(looked_up(word, reached))
-            found.append(total(parts))
-        return array(found, (len(found),))
+        places = [grid(word) - entry(node.lo, i) for i, word in enumerate(x)]
+        sums = [packed_total([Term(word=word, values=tuple(row[i][places[i]].tolist())) for i, word in enumerate(x)])
+                for row in node.tables.array]  # fmt: skip
+        return array(sums, (len(sums),))
 
     def pool(self, node: MaxPool | SumPool) -> Words:
         dilation = node.dilation if isinstance(node, MaxPool) else (1,) * len(node.kernel)
@@ -244,16 +240,6 @@ class Lowering:
                 return padded(self.values[node.x], node.pads, fixed(node.value))
             case _:
                 assert_never(node)
-
-
-def looked_up(word: Word, values: list[int]) -> Word:
-    """values by the word's grid: arithmetic where the table is a straight line."""
-    slopes = set(np.diff(values).tolist())
-    gap = int(word.step)
-    if len(slopes) == 1 and next(iter(slopes)) % gap == 0:
-        slope = next(iter(slopes)) // gap
-        return plus(times(word, slope), values[0] - slope * int(word.low))
-    return table(word, values)
 
 
 def greatest(words: list[Word]) -> Word:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecomp.backends.rtl.packs import WIDEST, Term, packed_total
 from edgecomp.backends.rtl.words import (
     ODD_BITS,
     SPLIT,
@@ -17,6 +18,7 @@ from edgecomp.backends.rtl.words import (
     fixed,
     floored,
     free,
+    grid,
     lower,
     plus,
     times,
@@ -28,13 +30,19 @@ Matrix = NDArray[np.int64]
 
 @dataclass(slots=True, kw_only=True)
 class Products:
-    """Solves products; equal problems, such as the places of a convolution, are solved once."""
+    """Solves products; equal problems, such as the places of a convolution, are solved once.
+
+    `packed` takes products of narrow words row by row, as sums of tables.
+    """
 
     depth: int
+    packed: bool = False
     solved: dict[tuple[Any, ...], Any] = field(default_factory=dict)
 
     def multiply(self, weight: Matrix, bias: Sequence[int], x: Sequence[Word]) -> list[Word]:
         """weight (O, I) @ x + bias, for words x (I,)."""
+        if self.packed and all(int(sum(word.kif)) <= WIDEST for word in x):
+            return [packed_row(row.tolist(), b, x) for row, b in zip(weight, bias, strict=True)]
         known = [constant_of(word) for word in x]
         offsets = [int(b) + sum(int(w) * k for w, k in zip(row, known, strict=True) if k is not None)
                    for row, b in zip(weight, bias, strict=True)]  # fmt: skip
@@ -83,6 +91,12 @@ class Products:
         if key not in self.solved:
             self.solved[key] = cmvm_solve(matrix, qintervals=intervals, latencies=latencies, hard_dc=self.depth)
         return self.solved[key]
+
+
+def packed_row(row: Sequence[int], bias: int, x: Sequence[Word]) -> Word:
+    """row @ x + bias by tables of as many narrow words as a look-up table takes."""
+    terms = [Term(word=word, values=tuple((w * grid(word)).tolist())) for w, word in zip(row, x, strict=True) if w]
+    return packed_total(terms, bias)
 
 
 def _is_sign(word: Word) -> bool:

@@ -1,0 +1,282 @@
+"""The operators on tabular values: where functions of single codes begin, and what becomes of them (see `tabular`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import onnx
+
+from edgecomp.errors import InexpressibleError, ModelError
+from edgecomp.frontend import tabular
+from edgecomp.frontend.context import Context, attribute, number, unbatched, where
+from edgecomp.frontend.elementwise import clip_bounds
+from edgecomp.frontend.evaluate import exact
+from edgecomp.frontend.functions import Round, Sign
+from edgecomp.frontend.layout import (
+    axes_of,
+    lower_flatten,
+    lower_gather,
+    lower_identity,
+    lower_reshape,
+    lower_slice,
+    lower_squeeze,
+    lower_transpose,
+    lower_unsqueeze,
+)
+from edgecomp.frontend.linear import transposed, weight, with_bias
+from edgecomp.frontend.movement import move_array
+from edgecomp.frontend.quantisers import (
+    bit_width,
+    centred,
+    code_range,
+    positive,
+    rounding_mode,
+    single,
+)
+from edgecomp.frontend.symbols import Const, Objects, Quantised, Real, Symbol, Tabular
+
+ZERO, ONE = Fraction(0), Fraction(1)
+MOVES: Mapping[str, Callable[[Context, onnx.NodeProto], Real]] = {
+    "Reshape": lower_reshape,
+    "Flatten": lower_flatten,
+    "Squeeze": lower_squeeze,
+    "Unsqueeze": lower_unsqueeze,
+    "Transpose": lower_transpose,
+    "Slice": lower_slice,
+    "Gather": lower_gather,
+    "Identity": lower_identity,
+    "Dropout": lower_identity,
+}
+FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
+
+
+def equal(a: Any, b: Any) -> Any:
+    """1 where two arrays of Fractions are equal, else 0."""
+    chosen = np.array([ZERO, ONE], dtype=object)
+    return chosen[np.asarray(a == b).astype(np.int64)]
+
+
+PAIRS: Mapping[str, Callable[[Any, Any], Any]] = {
+    "Add": np.add,
+    "Sub": np.subtract,
+    "Mul": np.multiply,
+    "Div": np.divide,
+    "Min": np.minimum,
+    "Max": np.maximum,
+    "Equal": equal,
+}
+WIDENING = ("Add", "Sub", "Mul", "Div", "Equal")
+
+
+def lower(ctx: Context, node: onnx.NodeProto) -> Symbol | None:
+    """What a node gives for functions of single codes; None where it has nothing to do with any.
+
+    An operand that is tabular becomes a node of the network where the operator knows no tables.
+    """
+    symbols = [ctx.symbol(name) for name in node.input if name]
+    if not any(isinstance(symbol, Tabular) for symbol in symbols):
+        if not begins(node, symbols):
+            return None
+        symbols = [tabular.tabular(ctx.builder, s, where(node)) if isinstance(s, Real) else s for s in symbols]
+    if node.op_type in MOVES:
+        return rearranged(ctx, node, symbols[0])
+    if node.op_type in PAIRS:
+        return paired(ctx, node, symbols)
+    if node.op_type in OPERATORS and isinstance(symbols[0], Tabular):
+        return OPERATORS[node.op_type](ctx, node, symbols[0])
+    for name, symbol in zip([name for name in node.input if name], symbols, strict=True):
+        if isinstance(symbol, Tabular):
+            ctx.env[name] = tabular.materialised(ctx.builder, symbol, name)
+    return None
+
+
+def begins(node: onnx.NodeProto, symbols: list[Symbol]) -> bool:
+    """Whether a node is the first of functions that no chain describes: Abs, Equal, or a constant that widens."""
+    reals = [symbol for symbol in symbols if isinstance(symbol, Real)]
+    if len(reals) != 1 or not reals[0].base:
+        return False
+    if node.op_type in ("Abs", "Equal"):
+        return True
+    if node.op_type not in WIDENING or len(symbols) != 2:
+        return False
+    other = next(symbol for symbol in symbols if not isinstance(symbol, Real))
+    shape = (1, *reals[0].shape)
+    try:
+        return np.broadcast_shapes(shape_of(other), shape) != shape
+    except ValueError:
+        return False
+
+
+def shape_of(symbol: Symbol) -> tuple[int, ...]:
+    match symbol:
+        case Const():
+            return tuple(symbol.array.shape)
+        case Quantised():
+            return tuple(symbol.codes.shape)
+        case _:
+            return symbol.shape
+
+
+def rearranged(ctx: Context, node: onnx.NodeProto, symbol: Symbol) -> Tabular:
+    """A data movement, by the lowering of real values on a stand-in whose movements wait."""
+    if not isinstance(symbol, Tabular):
+        raise InexpressibleError("indices that depend on the input", where=where(node))
+    stand = Real(base="", shape=symbol.shape)
+    done = MOVES[node.op_type](replace(ctx, env={**ctx.env, node.input[0]: stand}), node)
+    for post in done.posts:
+        symbol = tabular.moved(symbol, lambda array, post=post: move_array(post, array))  # type: ignore[misc]
+    return symbol
+
+
+def paired(ctx: Context, node: onnx.NodeProto, symbols: list[Symbol]) -> Tabular:
+    """An operator on two operands, or Min and Max of several, element by element."""
+    act = PAIRS[node.op_type]
+    found = symbols[0]
+    for symbol in symbols[1:]:
+        found = _pair(ctx, node, found, symbol, act)
+    assert isinstance(found, Tabular)
+    return found
+
+
+def _pair(ctx: Context, node: onnx.NodeProto, a: Symbol, b: Symbol, act: Callable[[Any, Any], Any]) -> Symbol:
+    a, b = (tabular.tabular(ctx.builder, s, where(node)) if isinstance(s, Real) else s for s in (a, b))
+    if node.op_type == "Div" and not np.all(_entries(b) != 0):
+        raise ModelError("division by zero", where=where(node))
+    try:
+        if isinstance(a, Tabular) and isinstance(b, Tabular):
+            return tabular.together(a, b, act, where(node))
+        if isinstance(a, Tabular):
+            return tabular.with_constant(a, constant(node, b, a), act, where(node))
+        assert isinstance(b, Tabular)
+        return tabular.with_constant(b, constant(node, a, b), lambda x, y: act(y, x), where(node))
+    except ValueError as error:
+        raise ModelError(f"shapes {shape_of(a)} and {shape_of(b)} do not fit", where=where(node)) from error
+
+
+def _entries(symbol: Symbol) -> Objects:
+    if isinstance(symbol, Tabular):
+        return symbol.table
+    assert isinstance(symbol, Const | Quantised)
+    return symbol.exact()
+
+
+def constant(node: onnx.NodeProto, symbol: Symbol, tab: Tabular) -> Objects:
+    """A constant without the batch axis; InexpressibleError where its axes would push the batch from the front."""
+    return unbatched(_entries(symbol), len(tab.shape), node)
+
+
+def absolute(ctx: Context, node: onnx.NodeProto, tab: Tabular) -> Tabular:
+    return tabular.each(tab, abs)
+
+
+def negated(ctx: Context, node: onnx.NodeProto, tab: Tabular) -> Tabular:
+    return tabular.each(tab, lambda v: -v)
+
+
+def rectified(ctx: Context, node: onnx.NodeProto, tab: Tabular) -> Tabular:
+    return tabular.each(tab, lambda v: max(v, ZERO))
+
+
+def leaky(ctx: Context, node: onnx.NodeProto, tab: Tabular) -> Tabular:
+    slope = number(node, "alpha", 0.01)
+    return tabular.each(tab, lambda v: v if v >= 0 else slope * v)
+
+
+def clipped(ctx: Context, node: onnx.NodeProto, tab: Tabular) -> Tabular:
+    lo, hi = clip_bounds(ctx, node)
+    return tabular.each(tab, lambda v: _clip(v, lo, hi))
+
+
+def _clip(v: Fraction, lo: Fraction | None, hi: Fraction | None) -> Fraction:
+    v = v if lo is None else max(v, lo)
+    return v if hi is None else min(v, hi)
+
+
+def cast(ctx: Context, node: onnx.NodeProto, tab: Tabular) -> Tabular:
+    """To a float type, which holds the truth values and codes that come here."""
+    if attribute(node, "to", 0) not in FLOATS:
+        raise InexpressibleError("functions of codes are cast to a type that is no float", where=where(node),
+                                 hint="cast to float")  # fmt: skip
+    return tab
+
+
+def quantised(ctx: Context, node: onnx.NodeProto, tab: Tabular) -> Tabular:
+    """Quant, IntQuant and BipolarQuant of every entry, exactly."""
+    scale = unbatched(positive(ctx.exact(node, 1), node), len(tab.shape), node)
+    rounding: Round | Sign = Sign()
+    zero_point = ZERO
+    if node.op_type != "BipolarQuant":
+        bits = bit_width(ctx, node, 3)
+        zero_point = Fraction(single(ctx.exact(node, 2, ZERO), "zero point", node))
+        signed, narrow = bool(attribute(node, "signed", 1)), bool(attribute(node, "narrow", 0))
+        if not (bits == 1 and signed):
+            lo, hi = code_range(signed, narrow, bits)
+            rounding = Round(mode=rounding_mode(node, "ROUND"), lo=lo, hi=hi)
+    steps = np.broadcast_to(scale, tab.shape)[..., None]
+    known: dict[tuple[Fraction, Fraction], Fraction] = {}
+
+    def code(v: Fraction, step: Fraction) -> Fraction:
+        if (v, step) not in known:
+            known[v, step] = step * exact(centred((step,), int(zero_point), rounding), v, 0)
+        return known[v, step]
+
+    pairs = zip(tab.table.reshape(-1), np.broadcast_to(steps, tab.table.shape).reshape(-1), strict=True)
+    out = np.empty(tab.table.size, dtype=object)
+    out[:] = [code(v, step) for v, step in pairs]
+    return replace(tab, table=out.reshape(tab.table.shape))
+
+
+def matrix_product(ctx: Context, node: onnx.NodeProto, tab: Tabular) -> Tabular | Real:
+    weights = weight(ctx, node, 1)
+    if weights.codes.ndim != 2:
+        raise InexpressibleError(f"a weight of {weights.codes.ndim} axes", where=where(node))
+    return tabular.product(ctx.builder, tab, weights.exact(), where(node))
+
+
+def general_product(ctx: Context, node: onnx.NodeProto, tab: Tabular) -> Tabular | Real:
+    """Gemm: alpha * x @ B + beta * C."""
+    if attribute(node, "transA", 0):
+        raise InexpressibleError("transA turns the batch axis", where=where(node))
+    weights = weight(ctx, node, 1)
+    matrix = (transposed(weights) if attribute(node, "transB", 0) else weights).exact() * number(node, "alpha", 1.0)
+    done = tabular.product(ctx.builder, tab, matrix, where(node))
+    if len(node.input) < 3 or not node.input[2]:
+        return done
+    bias = np.asarray(ctx.exact(node, 2) * number(node, "beta", 1.0), dtype=object).reshape(-1)
+    if isinstance(done, Tabular):
+        return tabular.with_constant(done, bias, np.add, where(node))
+    return with_bias(ctx, node, done, bias)
+
+
+def reduced(ctx: Context, node: onnx.NodeProto, tab: Tabular) -> Symbol:
+    """ReduceSum and ReduceMean over any axes but the batch."""
+    axes = axes_of(ctx, node, len(tab.shape))
+    if axes is None:
+        raise InexpressibleError("a reduction over all axes, the batch among them", where=where(node))
+    count = int(np.prod([tab.shape[axis] for axis in axes], dtype=np.int64))
+    done = tabular.reduced(ctx.builder, tab, axes, count if node.op_type == "ReduceMean" else 1, where(node))
+    shape = tuple(1 if i in axes else size for i, size in enumerate(tab.shape))
+    shape = shape if attribute(node, "keepdims", 1) else tuple(s for i, s in enumerate(tab.shape) if i not in axes)
+    shape = shape or (1,)
+    return done if done.shape == shape else tabular.reshaped(ctx.builder, done, shape, where(node))
+
+
+OPERATORS: Mapping[str, Callable[[Context, onnx.NodeProto, Tabular], Symbol]] = {
+    "Abs": absolute,
+    "Neg": negated,
+    "Relu": rectified,
+    "LeakyRelu": leaky,
+    "Clip": clipped,
+    "Cast": cast,
+    "Quant": quantised,
+    "IntQuant": quantised,
+    "BipolarQuant": quantised,
+    "MatMul": matrix_product,
+    "Gemm": general_product,
+    "ReduceSum": reduced,
+    "ReduceMean": reduced,
+}

@@ -1,0 +1,166 @@
+"""Kolmogorov-Arnold edges: the ONNX patterns that become TableDense, what they agree with, and near misses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from edgecomp.check import against_source
+from edgecomp.errors import EdgecompError, InexpressibleError, ModelError
+from edgecomp.frontend import read
+from edgecomp.ir import Step, TableDense
+
+INPUTS, OUTPUTS, COUNT = 5, 3, 8
+Weights = dict[str, NDArray[np.float32]]
+RNG = np.random.default_rng(0)
+COMMON: Weights = {
+    "half": np.array(0.5, np.float32), "zero": np.array(0, np.float32), "three": np.array(3, np.float32),
+    "four": np.array(4, np.float32), "one": np.array(1, np.float32), "grid": np.arange(COUNT, dtype=np.float32),
+    "w": RNG.integers(-7, 8, (INPUTS * COUNT, OUTPUTS)).astype(np.float32),
+}  # fmt: skip
+CODES = ("Quant", "x half zero three", "q", {"signed": 0})
+HATS = (("Unsqueeze", "q two", "u"), ("Div", "u half", "d"), ("Sub", "d grid", "s"), ("Abs", "s", "a"),
+        ("Sub", "one a", "m"), ("Relu", "m", "h"))  # fmt: skip
+Row = tuple[str, str, str] | tuple[str, str, str, Mapping[str, Any]]
+
+
+def graph(rows: Sequence[Row], more: Weights | None = None, *, inputs: int = INPUTS) -> onnx.ModelProto:
+    """Rows (operator, operands, result, attributes) from x (batch, inputs) to y."""
+    nodes = []
+    for row in rows:
+        options: Mapping[str, Any] = row[3] if len(row) == 4 else {}
+        domain = "qonnx.custom_op.general" if row[0] in ("Quant", "BipolarQuant") else ""
+        nodes.append(helper.make_node(row[0], row[1].split(), [row[2]], domain=domain, **options))
+    weights = [numpy_helper.from_array(array, name) for name, array in (COMMON | (more or {})).items()]
+    weights += [numpy_helper.from_array(np.array([n]), name) for name, n in (("axis1", 1), ("two", 2))]
+    made = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["b", inputs])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)], weights,
+    )  # fmt: skip
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("qonnx.custom_op.general", 1)]
+    return helper.make_model(made, opset_imports=opsets)
+
+
+def tables_of(model: onnx.ModelProto) -> TableDense:
+    """The only TableDense, after all codes of the network were held against the source's."""
+    lowered = read(model)
+    data = np.random.default_rng(1).uniform(-1, 5, (60, INPUTS)).astype(np.float32)
+    agreed = against_source(model, lowered, {"x": data})
+    assert agreed.quantisers >= 1
+    assert not agreed.float64_ties
+    (found,) = (node for node in lowered.network.nodes if isinstance(node, TableDense))
+    return found
+
+
+def test_hats_times_a_matrix_are_its_entries() -> None:
+    node = tables_of(graph((CODES, *HATS, ("Flatten", "h", "f"), ("MatMul", "f w", "y"))))
+    want = COMMON["w"].reshape(INPUTS, COUNT, OUTPUTS).transpose(2, 0, 1)
+    np.testing.assert_array_equal(node.tables.array, want)
+
+
+def test_one_hot_by_equal_is_the_same_and_takes_a_bias() -> None:
+    codes = np.arange(COUNT, dtype=np.float32) / 2
+    rows = (CODES, ("Unsqueeze", "q two", "u"), ("Equal", "u codes", "e"), ("Cast", "e", "h", {"to": 1}),
+            ("Reshape", "h flat", "f"), ("Gemm", "f w bias", "y"))  # fmt: skip
+    more = {"codes": codes, "flat": np.array([-1, INPUTS * COUNT]), "bias": np.array([1, -2, 3], np.float32)}
+    node = tables_of(graph(rows, more))
+    want = COMMON["w"].reshape(INPUTS, COUNT, OUTPUTS).transpose(2, 0, 1)
+    np.testing.assert_array_equal(node.tables.array, want)
+
+
+def test_splines_quantised_on_each_edge_are_summed() -> None:
+    """A basis of three ramps, mixed for every output by one matrix, rounded on each edge, summed over the inputs."""
+    rows = (CODES, ("Unsqueeze", "q two", "u"), ("Sub", "u knots", "s"), ("Relu", "s", "r"), ("MatMul", "r mix", "m"),
+            ("Quant", "m half zero four", "e"), ("ReduceSum", "e axis1", "y", {"keepdims": 0}))  # fmt: skip
+    more = {"knots": np.array([0, 1.5, 2.25], np.float32),
+            "mix": np.array([[1, -2, 0], [-3, 1, 1], [1, 1, -2]], np.float32)}  # fmt: skip
+    node = tables_of(graph(rows, more))
+    x = np.arange(COUNT) / 2
+    ramps = np.maximum(x[:, None] - more["knots"], 0) @ more["mix"]
+    want = np.clip(np.round(ramps / 0.5), -8, 7).T  # every input has the same function of one output
+    assert np.array_equal(node.tables.array * 1.0, np.repeat(want[:, None], INPUTS, 1))
+
+
+def test_elementwise_functions_are_steps_and_other_operators_take_tables_as_values() -> None:
+    rows = (CODES, ("Sub", "q one", "s"), ("Abs", "s", "a"), ("Neg", "a", "n"), ("LeakyRelu", "n", "k", {"alpha": 0.5}),
+            ("Clip", "k low zero", "c"), ("Max", "c a", "m"), ("Mul", "m m", "p"), ("Quant", "p half zero three", "y"),
+            )  # fmt: skip
+    model = graph(rows, {"low": np.array(-2, np.float32)})
+    lowered = read(model)
+    agreed = against_source(model, lowered, {"x": np.linspace(-1, 5, 60).reshape(-1, INPUTS).astype(np.float32)})
+    assert agreed.codes
+    (step,) = (node for node in lowered.network.nodes if isinstance(node, Step))
+    distance = np.abs(np.arange(COUNT) / 2 - 1)
+    np.testing.assert_array_equal(step.values.array[0], np.clip(np.round(distance**2 / 0.5), -4, 3))
+
+
+def test_a_final_softmax_of_tables_is_their_logits() -> None:
+    model = graph((CODES, ("Sub", "q one", "s"), ("Abs", "s", "a"), ("Softmax", "a", "y")))
+    lowered = read(model)
+    assert any("softmax" in note for note in lowered.notes)
+    against_source(model, lowered, {"x": np.linspace(-1, 5, 60).reshape(-1, INPUTS).astype(np.float32)})
+
+
+def test_two_layers_and_a_mean() -> None:
+    rows = (CODES, *HATS, ("Flatten", "h", "f"), ("MatMul", "f w", "t"), ("Relu", "t", "p"),
+            ("Quant", "p four zero three", "q2", {"signed": 0}), ("Unsqueeze", "q2 two", "u2"),
+            ("Sub", "u2 grid", "s2"), ("Mul", "s2 s2", "b"), ("Transpose", "b", "bt", {"perm": [0, 2, 1]}),
+            ("ReduceMean", "bt", "y", {"axes": [2], "keepdims": 0}))  # fmt: skip
+    model = graph(rows)
+    lowered = read(model)
+    against_source(model, lowered, {"x": np.linspace(-1, 5, 60).reshape(-1, INPUTS).astype(np.float32)})
+    shapes = [node.tables.shape for node in lowered.network.nodes if isinstance(node, TableDense)]
+    assert shapes == [(3, 5, 8), (8, 3, 8)]
+
+
+WIDE = ("Quant", "x half zero nine", "q", {"signed": 0})
+MISSES: list[tuple[str, Sequence[Row], Weights, type[EdgecompError], str]] = [
+    ("no quantiser", (("Unsqueeze", "x two", "u"), ("Sub", "u grid", "s"), ("Quant", "s half zero three", "y")), {},
+     InexpressibleError, "a constant of shape .* widens a value of shape"),
+    ("abs of the input", (("Abs", "x", "a"), ("Quant", "a half zero three", "y")), {}, InexpressibleError,
+     "Abs of what is no function of single codes"),
+    ("nine bits", (WIDE, ("Abs", "q", "y")), {"nine": np.array(9, np.float32)}, InexpressibleError,
+     "a function by tables of a value of 9 bits"),
+    ("no flattening", (CODES, *HATS, ("Transpose", "h", "t", {"perm": [0, 2, 1]}), ("MatMul", "t v", "y")),
+     {"v": np.ones((INPUTS, 2), np.float32)}, InexpressibleError,
+     "a matrix product that sums functions of several codes in a value of shape"),
+    ("wrong rows", (CODES, *HATS, ("MatMul", "h w", "y")), {}, InexpressibleError, r"a weight of \(40, 3\) on a value"),
+    ("two codes", (CODES, *HATS, ("Flatten", "h", "f"), ("Slice", "f zero1 axis1 axis1", "l"),
+                   ("Slice", "f far end axis1", "r"), ("Add", "l r", "y")),
+     {"zero1": np.array([0]), "far": np.array([39]), "end": np.array([40])}, InexpressibleError,
+     "functions of two different codes meet element by element"),
+    ("more axes", (CODES, ("Abs", "q", "a"), ("Sub", "a cube", "y")), {"cube": np.ones((1, 1, INPUTS), np.float32)},
+     InexpressibleError, r"a constant of shape \(1, 1, 5\) does not fit a value of 1 axes and a batch"),
+    ("unlike axes", (CODES, ("Unsqueeze", "q two", "u"), ("Abs", "u", "a"), ("Abs", "q", "b"), ("Add", "a b", "y")), {},
+     InexpressibleError, r"values of shapes \(5, 1\) and \(5,\) behind their batch do not broadcast"),
+    ("no grid", (CODES, ("Unsqueeze", "q two", "u"), ("Sub", "u odd", "s"),
+                 ("ReduceSum", "s axis1", "y", {"keepdims": 0})),
+     {"odd": np.array([0.1, 1e-7], np.float32)}, InexpressibleError, "share no grid of 31 bits"),
+    ("integers", (CODES, *HATS, ("Cast", "h", "i", {"to": 7}), ("Flatten", "i", "f"), ("MatMul", "f w", "y")), {},
+     InexpressibleError, "cast to a type that is no float"),
+    ("division", (CODES, *HATS, ("Div", "h zero", "y")), {}, ModelError, "division by zero"),
+    ("own division", (CODES, *HATS, ("Div", "one h", "y")), {}, ModelError, "division by zero"),
+    ("shapes", (CODES, *HATS, ("Add", "h odd", "y")), {"odd": np.zeros(3, np.float32)}, ModelError, "do not fit"),
+    ("batch", (CODES, *HATS, ("ReduceSum", "h", "y")), {}, InexpressibleError, "a reduction over all axes"),
+    ("indices", (CODES, ("Abs", "q", "a"), ("Gather", "w a", "y")), {}, InexpressibleError, "depend on the input"),
+    ("three axes", (CODES, *HATS, ("MatMul", "h cube", "y")), {"cube": np.ones((5, 8, 2), np.float32)},
+     InexpressibleError, "a weight of 3 axes"),
+    ("turned", (CODES, *HATS, ("Flatten", "h", "f"), ("Gemm", "f w", "y", {"transA": 1})), {}, InexpressibleError,
+     "transA turns the batch axis"),
+    ("many", (CODES, ("Unsqueeze", "q two", "u"), ("Sub", "u huge", "y")), {"huge": np.zeros(1 << 15, np.float32)},
+     InexpressibleError, "functions by tables of 1310720 entries exceed"),
+    ("big sum", (CODES, *HATS, ("Flatten", "h", "f"), ("MatMul", "f wide", "y")),
+     {"wide": np.zeros((40, 1 << 17), np.float32)}, InexpressibleError, "entries exceed 4194304"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rows", "more", "kind", "text"), [case[1:] for case in MISSES], ids=[c[0] for c in MISSES])
+def test_near_misses_are_named(rows: Sequence[Row], more: Weights, kind: type[EdgecompError], text: str) -> None:
+    with pytest.raises(kind, match=text):
+        read(graph(rows, more))

@@ -14,7 +14,6 @@ from edgecomp.backends.rtl.circuit import make_circuit
 from edgecomp.backends.rtl.forms import Form
 from edgecomp.cli import main
 from edgecomp.frontend import read_file
-from edgecomp.golden import coverage
 from edgecomp.ir import TableDense
 from examples.digits.train import accuracy
 from examples.families.layers import EdgeTables, codes, export, hats, picked
@@ -23,7 +22,7 @@ from examples.families.train import DENSITY, HERE, Masks, merge, rows_of, weight
 from examples.integer import integer_outputs
 
 NOTES = json.loads((HERE / "trained.json").read_text())
-QUICK = ("mlp", "kolmogorov_arnold", "binary", "gated_linear_unit", "residual_mlp")
+QUICK = ("mlp", "kolmogorov_arnold", "binary", "gated_linear_unit")
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -116,13 +115,3 @@ def test_sparse_training_moves_connections_and_keeps_their_number() -> None:
     moved = int((masks.masks[0] != before[0]).sum())
     assert moved == 2 * int(0.2 * before[0].sum())
     assert abs(float(before[0].mean()) - DENSITY) < 0.05
-
-
-def test_networks_clip_on_random_codes() -> None:
-    """The committed networks press on their rescalings: some codes of random inputs clip."""
-    for name in QUICK:
-        network = read_file(HERE / f"{name}.onnx").network
-        (entry,) = network.inputs
-        codes = np.random.default_rng(0).integers(entry.lo, entry.hi + 1, (50, *entry.shape))
-        covers = coverage(network, {entry.name: codes})
-        assert sum(cover.clipped for cover in covers.values()) > 0, name

@@ -82,7 +82,7 @@ def test_hats_pick_codes_and_pass_the_slope_of_straight_lines() -> None:
     values = torch.tensor([0.0, 2.0, 3.0, 7.0])
     basis = picked(x, 4)
     assert torch.equal(basis, torch.eye(4)[[0, 1, 3]])
-    (basis @ values).sum().backward()
+    (basis @ values).sum().backward()  # type: ignore[no-untyped-call]
     assert x.grad is not None
     assert x.grad.tolist() == [1.0, 1.5, 2.0]  # half a step to either side, within the codes
     assert hats(torch.tensor([0.25]), 2).tolist() == [[0.75, 0.25]]

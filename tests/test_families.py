@@ -22,7 +22,7 @@ from examples.families.train import DENSITY, HERE, Masks, merge, rows_of, weight
 from examples.integer import integer_outputs
 
 NOTES = json.loads((HERE / "trained.json").read_text())
-QUICK = ("mlp", "kolmogorov_arnold", "binary", "gated_linear_unit")
+QUICK = ("mlp", "kolmogorov_arnold", "gated_linear_unit")
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -208,7 +208,7 @@ def test_the_quantiser_trains_in_brevitas_and_exports_exactly(tmp_path: Path) ->
     for _ in range(30):
         loss = torch.nn.functional.cross_entropy(model(x), (x.sum(1) > 2.5).long())
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.9 * losses[0]

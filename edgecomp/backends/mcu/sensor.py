@@ -15,7 +15,7 @@ from edgecomp.backends.mcu.writer import Lines, Writer, indented
 from edgecomp.errors import InexpressibleError, UsageError
 from edgecomp.frontend.functions import Affine, Chain, Mode, Round, Sign, compose
 from edgecomp.frontend.requantise import requantise
-from edgecomp.ir import Encoding, Input, Network, Output, Step, Value
+from edgecomp.ir import Encoding, Input, Network, Output, Requant, Step, Value
 
 SETTINGS = ("sensor_scale", "sensor_offset", "sensor_range")
 MOST = 1 << 31  # raw integers are of 32 bits
@@ -134,7 +134,7 @@ def _body(w: Writer, network: Network, result: str, sensor: Sensor) -> Lines:
         clamped = f"raw < {literal(sensor.lo)} ? {literal(sensor.lo)} : {clamped}"
     if sensor.hi < MOST - 1:
         clamped = f"raw > {literal(sensor.hi)} ? {literal(sensor.hi)} : {clamped}"
-    chain = [n for n in network.nodes if not isinstance(n, Input)]
+    chain = [n for n in network.nodes if isinstance(n, Requant | Step | Output)]
     lines, code, _ = inner.through(kept, network.values()["raw"], chain, "k")
     unused = ["(void)k;"] if network.inputs[0].shape != (1,) else []
     return [*unused, f"const {local(sensor.lo, sensor.hi)} {kept} = {clamped};", *lines, f"return ({result}){code};"]

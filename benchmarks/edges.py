@@ -1,7 +1,7 @@
 """Two classifiers of look-up tables: Kolmogorov-Arnold networks on wine, and handwritten digits in few LUTs.
 
     python -m benchmarks.edges wine [--hidden 4] [--splits 10] [--out DIR]
-    python -m benchmarks.edges mnist [--data DIR] [--hidden 96] [--fan-in 48] [--epochs 16] [--out DIR]
+    python -m benchmarks.edges mnist [--data DIR] [--hidden 64] [--fan-in 30] [--epochs 24] [--out DIR]
 
 Each network is trained (extra `train`), exported as QONNX, built with `--flow rtl --synth`, and its figures are read
 from the report. Wine is scikit-learn's, ten stratified 70/30 splits; everything that a network is made of, and the
@@ -107,13 +107,13 @@ def train_wine(recipe: Wine, x: NDArray[np.float64], y: NDArray[np.int64]) -> Wi
 class Digits:
     """A recipe for MNIST: pixels of at least `threshold` are ones; each hidden sum has `fan_in` pixels."""
 
-    hidden: int = 96
-    fan_in: int = 48
+    hidden: int = 64
+    fan_in: int = 30
     weight_bits: int = 4
     hidden_bits: int = 2
     table_bits: int = 5
     threshold: int = 100
-    epochs: int = 16
+    epochs: int = 24
     rate: float = 4e-3
     shift: int = 1
 

@@ -155,8 +155,10 @@ MISSES: list[tuple[str, Sequence[Row], Weights, type[EdgecompError], str]] = [
      "transA turns the batch axis"),
     ("many", (CODES, ("Unsqueeze", "q two", "u"), ("Sub", "u huge", "y")), {"huge": np.zeros(1 << 15, np.float32)},
      InexpressibleError, "functions by tables of 1310720 entries exceed"),
-    ("big sum", (CODES, *HATS, ("Flatten", "h", "f"), ("MatMul", "f wide", "y")),
-     {"wide": np.zeros((40, 1 << 17), np.float32)}, InexpressibleError, "entries exceed 4194304"),
+    ("big sum", (("Quant", "x half zero eight", "q", {"signed": 0}), ("Unsqueeze", "q two", "u"),
+                 ("Sub", "u pair", "s"), ("Relu", "s", "r"), ("Flatten", "r", "f"), ("MatMul", "f wide", "y")),
+     {"eight": np.array(8, np.float32), "pair": np.array([0, 3], np.float32), "wide": np.ones((10, 3300), np.float32)},
+     InexpressibleError, "tables of 3300 x 5 x 256 entries exceed 4194304"),
 ]  # fmt: skip
 
 

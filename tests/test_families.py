@@ -14,7 +14,6 @@ from edgecomp.backends.rtl.circuit import make_circuit
 from edgecomp.backends.rtl.forms import Form
 from edgecomp.cli import main
 from edgecomp.frontend import read_file
-from edgecomp.golden import coverage
 from edgecomp.ir import TableDense
 from examples.digits.train import accuracy
 from examples.families.layers import EdgeTables, codes, export, hats, picked
@@ -23,7 +22,7 @@ from examples.families.train import DENSITY, HERE, Masks, merge, rows_of, weight
 from examples.integer import integer_outputs
 
 NOTES = json.loads((HERE / "trained.json").read_text())
-QUICK = ("mlp", "kolmogorov_arnold", "binary", "gated_linear_unit", "residual_mlp")
+QUICK = ("mlp", "kolmogorov_arnold", "gated_linear_unit")
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -83,7 +82,7 @@ def test_hats_pick_codes_and_pass_the_slope_of_straight_lines() -> None:
     values = torch.tensor([0.0, 2.0, 3.0, 7.0])
     basis = picked(x, 4)
     assert torch.equal(basis, torch.eye(4)[[0, 1, 3]])
-    (basis @ values).sum().backward()
+    (basis @ values).sum().backward()  # type: ignore[no-untyped-call]
     assert x.grad is not None
     assert x.grad.tolist() == [1.0, 1.5, 2.0]  # half a step to either side, within the codes
     assert hats(torch.tensor([0.25]), 2).tolist() == [[0.75, 0.25]]
@@ -116,13 +115,3 @@ def test_sparse_training_moves_connections_and_keeps_their_number() -> None:
     moved = int((masks.masks[0] != before[0]).sum())
     assert moved == 2 * int(0.2 * before[0].sum())
     assert abs(float(before[0].mean()) - DENSITY) < 0.05
-
-
-def test_networks_clip_on_random_codes() -> None:
-    """The committed networks press on their rescalings: some codes of random inputs clip."""
-    for name in QUICK:
-        network = read_file(HERE / f"{name}.onnx").network
-        (entry,) = network.inputs
-        codes = np.random.default_rng(0).integers(entry.lo, entry.hi + 1, (50, *entry.shape))
-        covers = coverage(network, {entry.name: codes})
-        assert sum(cover.clipped for cover in covers.values()) > 0, name

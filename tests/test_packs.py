@@ -33,7 +33,7 @@ def assert_exact(network: Network, form: Form) -> int:
     return circuit.lut
 
 
-@settings(max_examples=15, derandomize=True, deadline=None)
+@settings(max_examples=10, derandomize=True, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_sums_of_tables_are_exact(seed: int) -> None:
     """Words of one to seven bits, some of either sign, some constant, some that step by more than one."""
@@ -50,7 +50,7 @@ def test_sums_of_tables_are_exact(seed: int) -> None:
     assert_exact(chained(x, clip, TableDense(name="t", x="r", tables=Ints(tables), lo=Ints([value.least]))), Form())
 
 
-@settings(max_examples=8, derandomize=True, deadline=None)
+@settings(max_examples=6, derandomize=True, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_products_of_narrow_words_are_exact(seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from edgecomp import pipeline
 from edgecomp.errors import DataError, EdgecompError, ModelError
@@ -121,10 +122,19 @@ def _model_file(model: Model, scratch: Path) -> Path:
 def _data_file(data: DataSource | None, scratch: Path) -> Path | None:
     if data is None or isinstance(data, str | Path):
         return None if data is None else Path(data)
-    arrays = {str(name): np.asarray(values) for name, values in data.items()}
-    odd = [name for name, array in arrays.items() if array.dtype.kind not in "biuf"]
-    if odd:
-        raise DataError(f"{odd[0]} has type {arrays[odd[0]].dtype}; numbers are wanted", where="data")
     path = scratch / "data.npz"
-    np.savez(path, allow_pickle=False, **arrays)
+    with zipfile.ZipFile(path, "w") as file:
+        for name, values in data.items():
+            with file.open(f"{name}.npy", "w") as stream:
+                np.lib.format.write_array(stream, _array(name, values), allow_pickle=False)
     return path
+
+
+def _array(name: str, values: ArrayLike) -> NDArray[np.generic]:
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise DataError(f"{name} is no array: {error}", where="data") from error
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"{name} has type {array.dtype}; numbers are wanted", where="data")
+    return array

@@ -90,6 +90,10 @@ def test_errors_name_what_the_user_gave(desk: Path) -> None:
         edgecomp.build(MODEL, target="host", data={"x": np.zeros((5, 2)), "y": rows["y"]})
     with pytest.raises(DataError, match=r"^data: x has type object; numbers are wanted"):
         edgecomp.build(MODEL, target="host", data={"x": np.array([None, "a"])})
+    with pytest.raises(DataError, match=r"^data: x is no array: "):
+        edgecomp.build(MODEL, target="host", data={"x": [[1], [1, 2]]})
+    with pytest.raises(DataError, match=r"lacks the array x"):
+        edgecomp.build(MODEL, target="host", data={"file": rows["x"]})
     with pytest.raises(UsageError, match="fpga"):
         edgecomp.build(MODEL, target="fpgq")
     with pytest.raises(ModelError, match=r"^model.onnx: the ONNX graph is empty"):

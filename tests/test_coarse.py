@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 from collections.abc import Mapping
 from dataclasses import replace
@@ -30,7 +31,7 @@ from edgecomp.ir import (
     Step,
     Value,
 )
-from edgecomp.ir.ranges import infer
+from edgecomp.ir.ranges import NodeError, infer
 from tests.networks import random_inputs, random_network
 
 
@@ -92,7 +93,8 @@ def coarse_rescaling(node: Requant | Step, change: Change) -> Requant | Step:
     """floor((code + half) / 2^dropped), by the code before; ties half up where nothing is dropped."""
     d = change.dropped
     if isinstance(node, Step):
-        values = np.minimum((node.values.array + ((1 << d) >> 1)) >> d, node.values.array.max() >> d)
+        values, ends = (node.values.array + ((1 << d) >> 1)) >> d, (node.values.array.min(), node.values.array.max())
+        values = np.clip(values, math.ceil(ends[0] / (1 << d)), math.floor(ends[1] / (1 << d)))
         return replace(node, values=Ints(values))
     if d == 0:
         return replace(node, rounding=Rounding.FLOOR)
@@ -107,7 +109,11 @@ def coarse_rescaling(node: Requant | Step, change: Change) -> Requant | Step:
 def test_exponents_change_no_code(seed: int) -> None:
     network = random_network(seed)
     changes, means = changes_of(network, seed), means_of(network, seed)
-    coarse, plain = coarsen(network, changes, means), plainly(network, changes, means)
+    try:
+        coarse, plain = coarsen(network, changes, means), plainly(network, changes, means)
+    except NodeError as error:  # rounded up, a code may leave the table that it addresses: such a candidate is refused
+        assume("outside its table" not in str(error))
+        raise
     assume(not coarse.problems() and not plain.problems())  # an interval of more than 62 bits
     inputs = random_inputs(network, seed, 64)
     expected = interp.outputs(plain, inputs)

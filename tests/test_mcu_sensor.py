@@ -62,12 +62,21 @@ def cases() -> list[tuple[Input, Sensor]]:
             found.append((node, Sensor(scale=step, offset=offset / 3, lo=-700, hi=800)))
     channels = Input(name="x", shape=(2, 3), lo=0, hi=15, scale=(THIRD, Fraction(2)), offset=(Fraction(1), Fraction(0)))
     elements = Input(name="x", shape=(2, 2), lo=-8, hi=7, scale=tuple(Fraction(k, 7) for k in range(1, 5)))
+    tables = Input(name="x", shape=(2,), lo=0, hi=15, scale=(Fraction(0.1), Fraction(0.7)), offset=(Fraction(0.3),))
     bit = Input(name="x", shape=(3,), lo=0, hi=1, encoding=Encoding.BIPOLAR, offset=(Fraction(5, 3),), rounding="SIGN")
     wide = Input(name="x", shape=(1,), lo=0, hi=4095, scale=(Fraction(1, 2),))
     one = Sensor(lo=-50, hi=50)
     far = Sensor(scale=Fraction(1, 1 << 20), lo=-(1 << 31), hi=(1 << 31) - 1)
     table = Sensor(scale=Fraction(13, 100), lo=0, hi=8191, asked=True)
-    return [*found, (channels, one), (elements, one), (bit, one), (wide, table), (wide, far)]
+    return [
+        *found,
+        (channels, one),
+        (elements, one),
+        (tables, Sensor(lo=-300, hi=3000)),
+        (bit, one),
+        (wide, table),
+        (wide, far),
+    ]
 
 
 def network(node: Input) -> Network:

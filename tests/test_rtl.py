@@ -20,6 +20,7 @@ from edgecomp.backends.rtl.check import check
 from edgecomp.backends.rtl.circuit import make_circuit
 from edgecomp.backends.rtl.emit import project_files, vector_files
 from edgecomp.backends.rtl.figures import FORMS as CHOICES
+from edgecomp.backends.rtl.figures import PACKED
 from edgecomp.backends.rtl.forms import Form
 from edgecomp.backends.rtl.lower import trace
 from edgecomp.backends.rtl.options import Language
@@ -31,7 +32,7 @@ from edgecomp.errors import InexpressibleError, MismatchError, ToolError, UsageE
 from edgecomp.export import to_onnx
 from edgecomp.flows import flow_for
 from edgecomp.flows.rtl import rtl_flow
-from edgecomp.ir import Concat, Dense, Input, Ints, Network, Node, Output, Step
+from edgecomp.ir import Concat, Dense, Input, Ints, Network, Node, Output, Requant, Rounding, Step
 from edgecomp.project import load_target, target_names
 from edgecomp.resources import resource
 from edgecomp.simulate import verify_script
@@ -140,6 +141,19 @@ def test_random_networks_side_by_side_are_exact_in_both_simulators(batch: int, t
     simulate_seeds(tmp_path, range(3000 + 5 * batch, 3004 + 5 * batch), FORMS[batch % len(FORMS)])
 
 
+@pytest.mark.parametrize(
+    ("lo", "hi", "multiplier", "addend", "shift"), [(-1, 1, 62, 2, 2), (-1, 1, 62, 6, 2), (-24, 137, -60, 4, 3)]
+)
+def test_ties_of_words_that_end_in_zeros(lo: int, hi: int, multiplier: int, addend: int, shift: int) -> None:
+    node = Requant(name="r", x="x", multiplier=Ints([multiplier]), addend=Ints([addend]), shift=shift, lo=Ints([-9]),
+                   hi=Ints([23]), rounding=Rounding.HALF_EVEN)  # fmt: skip
+    network = Network(nodes=(Input(name="x", shape=(1,), lo=lo, hi=hi), node, Output(name="y", x="r")))
+    x = np.arange(lo, hi + 1)[:, None]
+    expected = interp.outputs(network, {"x": x})["y"]
+    for form in (*FORMS, Form(clamp=True), Form(table_bits=0)):
+        np.testing.assert_array_equal(make_circuit(network, form, cutoff=50).predict(x), expected)
+
+
 @pytest.mark.parametrize("read_by_yosys", [False, True])
 @pytest.mark.parametrize("xilinx", [False, True])
 def test_cells_add_as_numbers_do(xilinx: bool, read_by_yosys: bool, tmp_path: Path) -> None:
@@ -205,7 +219,7 @@ def test_a_bundle_is_whole(bundle: Path) -> None:
     assert report["latency"]["initiation_interval"]["value"] == 1
     assert 10 < report["synthesis"]["lut"]["value"] < 300
     assert report["synthesis"]["dsp"]["value"] == 0
-    assert len([name for name in report["totals"] if name.startswith("form_")]) == len(CHOICES)
+    assert len([name for name in report["totals"] if name.startswith("form_")]) == len((*CHOICES, *PACKED))
     assert report["synthesis"]["proven"]["value"] == report["latency"]["cycles"]["value"]
     assert report["synthesis"]["netlist_samples"]["value"] == 200
     stages = [entry["value"] for name, entry in report["synthesis"].items() if name.startswith("lut_logic")]

@@ -158,7 +158,7 @@ class _Coarse:
         if change.dropped:
             addend = addend + (1 << node.shift + change.dropped - 1)
         shift = node.shift + change.dropped
-        short = min(given, shift)
+        short = min(given, shift - 1 if even else shift)
         if even and (addend & (1 << short) - 1).any():
             even = not (addend & (1 << short) - 1).all()  # with such bits there is no tie
             short = 0 if even else short
@@ -176,7 +176,8 @@ class _Coarse:
             values = np.broadcast_to(values, (len(left), values.shape[1]))
         thresholds = -(-thresholds >> given)
         if change.dropped:
-            values = np.minimum(_rounded(values, change.dropped), values.max() >> change.dropped)
+            ends = -(-values.min() >> change.dropped), values.max() >> change.dropped
+            values = np.clip(_rounded(values, change.dropped), *ends)
             kept = (values[:, 1:] != values[:, :-1]).any(axis=0)
             values, thresholds = values[:, [True, *kept]], thresholds[:, kept]
         return replace(node, thresholds=Ints(thresholds), values=Ints(values))

@@ -51,12 +51,12 @@ class Maker:
 
 
 def maker_of(network: Network, kinds: frozenset[Kind], selection: Selection) -> Maker:
-    """InexpressibleError where the network has no Dense or Conv layer."""
+    """InexpressibleError where the network has nothing to lose."""
     knobs = knobs_of(network, kinds)
-    if not any(isinstance(node, Dense | Conv) for node in network.nodes):
-        raise InexpressibleError("nothing can be made coarser: there is no dense or convolutional layer",
+    if not knobs:
+        raise InexpressibleError("nothing can be made coarser: no layer has bits or channels to spare",
                                  where="explore", hint="explore another model")  # fmt: skip
-    values = interp.run(network, selection.inputs)
+    values = interp.run(network, {name: codes[:ROWS] for name, codes in selection.inputs.items()})
     means = {}
     for node in network.nodes:
         if isinstance(node, Dense | Conv):
@@ -76,9 +76,9 @@ class CoarseTask:
 
     @property
     def digest(self) -> str:
-        """Of the network and the data."""
+        """Of the network, the target and the data."""
         parts = [np.ascontiguousarray(codes).tobytes() for codes in (*self.selection.inputs.values(), self.selection.y)]
-        return hashlib.sha256(repr(self.maker.exact).encode() + b"".join(parts)).hexdigest()
+        return hashlib.sha256(f"{self.maker.exact} {self.foretell}".encode() + b"".join(parts)).hexdigest()
 
     def scores(self, genes: Genes) -> Scores:
         return np.array([self._score(row) for row in genes]).reshape(len(genes), 1 + self.costs)

@@ -32,7 +32,7 @@ def dot(w: Writer, node: Dense | Conv, kind: str, few: Packed | None, read: str,
     product = f"acc += ({kind})({factor(w, node)}{{}} * {{}});"
     if few is None:
         body = _sum(product.format(f"{read}w + n)", x.decoded("x[n]")), product.format(f"{read}w)", x.decoded("*x")),
-                    x.element, paired(weight, x, kind))  # fmt: skip
+                    x.element, paired(weight, int(node.weight.array.max()), x, kind))  # fmt: skip
     else:
         pairs = few.each == 2 and node.weight.array[0].size % 2 == 0 and few.saved > PAIR_CODE
         body = _packed_sum(few, read, product.format("{}", x.decoded("*x")), x.element, pairs=pairs)
@@ -40,13 +40,15 @@ def dot(w: Writer, node: Dense | Conv, kind: str, few: Packed | None, read: str,
     return w.helper("dot", f"static ALONE {kind} ", [head, *body, "    return acc;", "}"])
 
 
-def paired(weight: str, x: Vector, kind: str) -> Lines:
-    """The loop in which a Cortex-M4's SMLAD adds two products at once; none where the types do not allow it.
+def paired(weight: str, most: int, x: Vector, kind: str) -> Lines:
+    """The loop in which a Cortex-M4's SMLAD adds two products at once; none where types and ranges do not allow it.
+
+    `most` is the greatest weight: SMLAD takes signed numbers.
 
     12 instructions for four products of 8 bits, 5 for two of 16, where the plain loop takes 5 for one.
     """
     widths = {weight.strip("uint_"), x.element.strip("uint_")}
-    fits = x.decoded("*x").endswith(")*x") and x.least >= -(1 << 15) and x.greatest < 1 << 15
+    fits = x.decoded("*x").endswith(")*x") and x.least >= -(1 << 15) and max(x.greatest, most) < 1 << 15
     if not fits or kind == "int64_t" or widths not in ({"8"}, {"16"}):
         return []
     each = 4 if widths == {"8"} else 2

@@ -51,7 +51,7 @@ def packed(rows: Rows, code: int) -> Packed | None:
     least, most = int(rows.min()), int(rows.max())
     step = int(np.gcd.reduce((rows - least).reshape(-1))) or 1
     bits = next((bits for bits in (1, 2, 4) if (most - least) // step < 1 << bits), None)
-    if bits is None or abs(most) >= 1 << 15 or abs(least) >= 1 << 15:
+    if bits is None or max(abs(most), abs(least), most - least) >= 1 << 15:
         return None
     each = BYTE // bits
     codes = (rows - least) // step

@@ -92,14 +92,21 @@ def helper(w: Writer, function: str, end: str, node: Input, sensor: Sensor) -> t
     thresholds = sum(n.thresholds.array.size for n in network.nodes if isinstance(n, Step))
     if thresholds > UNASKED and not sensor.asked:
         return [f"/* no {name}: {thresholds} thresholds; ask for it by --set sensor_scale or sensor_range */"], []
-    of = "" if count == 1 else ", uint16_t k"
+    index = "" if count == 1 else w.names.of("k")
+    of = index and f", uint16_t {index}"
     head = f"{stored(node.lo, node.hi)} {name}(int32_t raw{of})"
-    which = "" if count == 1 else f" of {'channel' if count == node.shape[0] else 'element'} k"
+    which = "" if count == 1 else f" of {'channel' if count == node.shape[0] else 'element'} {index}"
     said = [
         f"/* {name}: the code{which} of a sensor's raw integer {sensor.lo}..{sensor.hi}, whose real value is",
         f" * {sensor.scale} * raw + {sensor.offset}; exact. What lies beyond is taken as the nearest of these. */",
     ]
-    return [*said, f"{head};"], ["", head, "{", *indented(_body(w, network, stored(node.lo, node.hi), sensor)), "}"]
+    return [*said, f"{head};"], [
+        "",
+        head,
+        "{",
+        *indented(_body(w, network, stored(node.lo, node.hi), sensor, index)),
+        "}",
+    ]
 
 
 def _network(node: Input, count: int, sensor: Sensor) -> Network:
@@ -126,7 +133,7 @@ def _chain(node: Input, count: int, sensor: Sensor) -> Chain:
     return compose((Affine(a=a, b=b), rounded, Affine(a=(Fraction(1),), b=(Fraction(after),))))
 
 
-def _body(w: Writer, network: Network, result: str, sensor: Sensor) -> Lines:
+def _body(w: Writer, network: Network, result: str, sensor: Sensor, index: str) -> Lines:
     inner = Writer(network=network, values=network.values(), plan=w.plan, names=w.names, tables=w.tables)
     kept = w.names.of("kept")
     clamped = "raw"
@@ -135,6 +142,6 @@ def _body(w: Writer, network: Network, result: str, sensor: Sensor) -> Lines:
     if sensor.hi < MOST - 1:
         clamped = f"raw > {literal(sensor.hi)} ? {literal(sensor.hi)} : {clamped}"
     chain = [n for n in network.nodes if isinstance(n, Requant | Step | Output)]
-    lines, code, _ = inner.through(kept, network.values()["raw"], chain, "k")
-    unused = ["(void)k;"] if network.inputs[0].shape != (1,) else []
+    lines, code, _ = inner.through(kept, network.values()["raw"], chain, index or "0")
+    unused = [f"(void){index};"] if index else []
     return [*unused, f"const {local(sensor.lo, sensor.hi)} {kept} = {clamped};", *lines, f"return ({result}){code};"]

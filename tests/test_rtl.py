@@ -144,7 +144,7 @@ def test_random_networks_side_by_side_are_exact_in_both_simulators(batch: int, t
 @pytest.mark.parametrize(
     ("lo", "hi", "multiplier", "addend", "shift"), [(-1, 1, 62, 2, 2), (-1, 1, 62, 6, 2), (-24, 137, -60, 4, 3)]
 )
-def test_ties_of_words_that_end_in_zeros(lo: int, hi: int, multiplier: int, addend: int, shift: int) -> None:
+def test_a_bit_of_a_scaled_word_keeps_its_place(lo: int, hi: int, multiplier: int, addend: int, shift: int) -> None:
     node = Requant(name="r", x="x", multiplier=Ints([multiplier]), addend=Ints([addend]), shift=shift, lo=Ints([-9]),
                    hi=Ints([23]), rounding=Rounding.HALF_EVEN)  # fmt: skip
     network = Network(nodes=(Input(name="x", shape=(1,), lo=lo, hi=hi), node, Output(name="y", x="r")))

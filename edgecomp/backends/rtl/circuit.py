@@ -61,11 +61,10 @@ class Circuit:
 def make_circuit(network: Network, form: Form, *, cutoff: float) -> Circuit:
     """Trace, share, and cut into the fewest stages of at most `cutoff` levels, or of one operation that is longer."""
     from alkaid.trace import trace as close
-    from alkaid.trace.passes import optimize
 
     traced = trace(network, form)
     program = close(list(traced.inputs), list(traced.outputs), optimize=False)
-    program = optimize(program, keep_dead_inputs=True, retrace=False)
+    program = _optimised(program)
     if form.ternary:
         program = _ternary(program)
     cycles, delay, machine = _staged(program, cutoff)
@@ -77,6 +76,22 @@ def make_circuit(network: Network, form: Form, *, cutoff: float) -> Circuit:
     return Circuit(form=form, inputs=inputs, outputs=outputs, program=program, machine=machine, cycles=cycles,
                    delay=delay, lut=round(program.cost),
                    ff=sum(s.width for s in machine.signals.values() if s.reg) + cycles)  # fmt: skip
+
+
+def _optimised(program: Any) -> Any:
+    """alkaid's `optimize` without retracing and without the pass that drops the shift of one-bit wraps.
+
+    In alkaid 0.8.2 that pass (`canonicalize_msb_wraps`) takes a bit of a scaled word for its source's top bit where
+    the one's place is that of the other before scaling.
+    """
+    from alkaid.trace.passes import add_surrogate, common_subexpr_elimin, dead_code_elimin, null_quant_elimin
+    from alkaid.trace.passes.canon import canonicalize_outputs, const_propagation
+    from alkaid.trace.passes.order import canonical_sort, topo_bandwidth_sort
+
+    program = dead_code_elimin(canonicalize_outputs(const_propagation(program)), keep_dead_inputs=True)
+    program = dead_code_elimin(common_subexpr_elimin(program), keep_dead_inputs=True)
+    program = dead_code_elimin(null_quant_elimin(program), keep_dead_inputs=True)
+    return topo_bandwidth_sort(canonical_sort(add_surrogate(canonical_sort(program))))
 
 
 def _ternary(program: Any) -> Any:

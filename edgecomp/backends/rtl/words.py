@@ -209,7 +209,6 @@ def saturated(word: Word, shift: int, hi: int, *, even: bool) -> Word:
     All ones where a bit above is set, zero where the word is negative. A tie makes an odd result even by its lowest
     bit alone, which then has a table of its own.
     """
-    word, shift = trimmed(word, shift)
     down = floored(word, shift)
     if down.low < 0:
         down = settled(down.relu(), 0, int(down.high))
@@ -225,18 +224,8 @@ def saturated(word: Word, shift: int, hi: int, *, even: bool) -> Word:
     return total([times(upper, 2), table(lowest, [int(bits >= 3) for bits in grid(lowest).tolist()])])
 
 
-def trimmed(word: Word, shift: int) -> tuple[Word, int]:
-    """word / 2^shift without the zeros, up to `shift` of them, that all its numbers end in.
-
-    alkaid 0.8.2 loses the scale of some words with such zeros when it takes their lower bits.
-    """
-    zeros = min(int(word.step).bit_length() - 1, shift) if constant_of(word) is None else 0
-    return (floored(word, zeros), shift - zeros) if zeros > 0 else (word, shift)
-
-
 def half_even(word: Word, shift: int) -> Word:
     """floor(word / 2^shift), less one where the word is a multiple of 2^shift and the result odd."""
-    word, shift = trimmed(word, shift)
     down, rest = floored(word, shift), lower(word, shift)
     untied = rest.unary_bit_op("any") if constant_of(rest) is None else fixed(int(constant_of(rest) != 0))
     base = constant_of(down)

@@ -166,3 +166,31 @@ MISSES: list[tuple[str, Sequence[Row], Weights, type[EdgecompError], str]] = [
 def test_near_misses_are_named(rows: Sequence[Row], more: Weights, kind: type[EdgecompError], text: str) -> None:
     with pytest.raises(kind, match=text):
         read(graph(rows, more))
+
+
+def test_codes_that_are_equal_in_float32_only_are_refused() -> None:
+    tenth = np.array(0.1, np.float32)
+    more = {"tenth": tenth, "codes": np.arange(COUNT, dtype=np.float32) * tenth}
+    rows: tuple[Row, ...] = (
+        ("Quant", "x tenth zero three", "q", {"signed": 0}), ("Unsqueeze", "q two", "u"), ("Equal", "u codes", "e"),
+        ("Cast", "e", "h", {"to": 1}), ("Flatten", "h", "b"), ("MatMul", "b w", "y"),
+    )  # fmt: skip
+    with pytest.raises(InexpressibleError, match="theirs in float32 and not exactly"):
+        read(graph(rows, more))
+
+
+def test_constants_may_stand_first_in_a_maximum() -> None:
+    more = {"v": RNG.integers(-7, 8, (INPUTS, OUTPUTS)).astype(np.float32)}
+    rows: tuple[Row, ...] = (CODES, ("Abs", "q", "a"), ("Max", "zero half a", "m"), ("MatMul", "m v", "y"))
+    found = tables_of(graph(rows, more)).tables.array
+    assert found.shape == (OUTPUTS, INPUTS, COUNT)
+    np.testing.assert_array_equal(found[..., 0], found[..., 1])
+
+
+def test_large_sums_are_refused_before_they_are_made() -> None:
+    shape = np.array([0, 1 << 14, 8])
+    rows: tuple[Row, ...] = (
+        CODES, ("Reshape", "q shape", "r"), ("Abs", "r", "a"), ("ReduceSum", "a two", "y", {"keepdims": 0}),
+    )  # fmt: skip
+    with pytest.raises(InexpressibleError, match="entries exceed"):
+        read(graph(rows, {"shape": shape}, inputs=8 << 14))

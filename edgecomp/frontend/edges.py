@@ -135,6 +135,8 @@ def rearranged(ctx: Context, node: onnx.NodeProto, symbol: Symbol) -> Tabular:
 def paired(ctx: Context, node: onnx.NodeProto, symbols: list[Symbol]) -> Tabular:
     """An operator on two operands, or Min and Max of several, element by element."""
     act = PAIRS[node.op_type]
+    if node.op_type in ("Min", "Max"):  # constants meet functions, not one another
+        symbols = sorted(symbols, key=lambda symbol: not isinstance(symbol, Tabular))
     found = symbols[0]
     for symbol in symbols[1:]:
         found = _pair(ctx, node, found, symbol, act)
@@ -149,12 +151,26 @@ def _pair(ctx: Context, node: onnx.NodeProto, a: Symbol, b: Symbol, act: Callabl
     try:
         if isinstance(a, Tabular) and isinstance(b, Tabular):
             return tabular.together(a, b, act, where(node))
-        if isinstance(a, Tabular):
-            return tabular.with_constant(a, constant(node, b, a), act, where(node))
-        assert isinstance(b, Tabular)
-        return tabular.with_constant(b, constant(node, a, b), lambda x, y: act(y, x), where(node))
+        tab, other = (a, b) if isinstance(a, Tabular) else (b, a)
+        assert isinstance(tab, Tabular)
+        array = constant(node, other, tab)
+        if node.op_type == "Equal":
+            tabular.with_constant(tab, array, lambda x, y: _refuse_near(x, y, node), where(node))
+        turned = act if tab is a else lambda x, y: act(y, x)
+        return tabular.with_constant(tab, array, turned, where(node))
     except ValueError as error:
         raise ModelError(f"shapes {shape_of(a)} and {shape_of(b)} do not fit", where=where(node)) from error
+
+
+def _refuse_near(a: Any, b: Any, node: onnx.NodeProto) -> Any:
+    """InexpressibleError where float32 takes numbers for equal that are not: the graph means more than it says."""
+    near = np.vectorize(lambda x, y: x != y and np.float32(float(x)) == np.float32(float(y)), otypes=[bool])
+    if near(*np.broadcast_arrays(a, b)).any():
+        raise InexpressibleError(
+            "Equal compares codes with numbers that are theirs in float32 and not exactly", where=where(node),
+            hint="give the quantiser a power-of-two scale, or take hats, Relu(1 - Abs(u / step - grid))",
+        )  # fmt: skip
+    return a
 
 
 def _entries(symbol: Symbol) -> Objects:

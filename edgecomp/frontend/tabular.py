@@ -9,6 +9,7 @@ functions of unlike codes is a TableDense; any other reader gets the values as a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -41,6 +42,7 @@ def tabular(builder: Builder, real: Real, where: str) -> Tabular:
             f"a function by tables of a value of {value.bits} bits", where=where,
             hint=f"quantise it to {MAX_CODE_BITS} bits or fewer before it",
         )  # fmt: skip
+    limit((*value.shape, count), where)
     if value.shape != (value.size,):
         base = _unfolded(builder, base) or builder.emit(
             Reshape(name=builder.name(f"{base}_flat"), x=base, shape=(value.size,))
@@ -66,12 +68,26 @@ def _folded(builder: Builder, base: str) -> str:
 
 
 def bounded(tab: Tabular, where: str) -> Tabular:
-    if tab.table.size > MAX_ENTRIES:
+    limit((*tab.shape, tab.table.shape[-1]), where)
+    return tab
+
+
+def limit(shape: Sequence[int], where: str) -> None:
+    """InexpressibleError for more entries than memory should hold; asked before they are made."""
+    if math.prod(shape) > MAX_ENTRIES:
         raise InexpressibleError(
-            f"functions by tables of {tab.table.size} entries exceed {MAX_ENTRIES}", where=where,
+            f"functions by tables of {math.prod(shape)} entries exceed {MAX_ENTRIES}", where=where,
             hint="use fewer bits before them, or fewer basis functions",
         )  # fmt: skip
-    return tab
+
+
+def limit_sums(outputs: int, inputs: int, size: int, count: int, where: str) -> None:
+    """The same of sums: `outputs` of `inputs` functions of `size` codes that take `count` values."""
+    if outputs * max(inputs, size * count) > MAX_ELEMENTS:
+        raise InexpressibleError(
+            f"tables of {outputs} x {size} x {count} entries exceed {MAX_ELEMENTS}", where=where,
+            hint="use fewer bits before them",
+        )  # fmt: skip
 
 
 # ---- on the tables --------------------------------------------------------------------------------------------------
@@ -102,6 +118,7 @@ def together(a: Tabular, b: Tabular, act: Callable[[Any, Any], Any], where: str)
             hint="give both as many axes",
         )  # fmt: skip
     shape = np.broadcast_shapes(a.shape, b.shape)
+    limit((*shape, a.table.shape[-1]), where)
     places = np.broadcast_to(a.place, shape), np.broadcast_to(b.place, shape)
     if (a.base, a.lo, a.table.shape[-1]) != (b.base, b.lo, b.table.shape[-1]) or not np.array_equal(*places):
         raise InexpressibleError(
@@ -129,6 +146,7 @@ def product(builder: Builder, tab: Tabular, weight: Objects, where: str) -> Tabu
     if tab.shape[-1:] != weight.shape[:1]:
         raise InexpressibleError(f"a weight of {weight.shape} on a value of shape {tab.shape}", where=where)
     if np.all(tab.place == tab.place[..., :1]):
+        limit((*tab.shape[:-1], weight.shape[1], tab.table.shape[-1]), where)
         table = np.moveaxis(np.tensordot(tab.table, weight, axes=(len(tab.shape) - 1, 0)), -1, -2)
         place = np.repeat(tab.place[..., :1], weight.shape[1], axis=-1)
         return bounded(replace(tab, place=place, table=table), where)
@@ -146,11 +164,7 @@ def summed(builder: Builder, tab: Tabular, weight: Objects, where: str) -> Real:
     Its entries are whole multiples of one scale; InexpressibleError where that takes more than GRID_BITS bits.
     """
     size, count = builder.values[tab.base].size, tab.table.shape[-1]
-    if len(weight) * size * count > MAX_ELEMENTS:
-        raise InexpressibleError(
-            f"tables of {len(weight)} x {size} x {count} entries exceed {MAX_ELEMENTS}", where=where,
-            hint="use fewer bits before them",
-        )  # fmt: skip
+    limit_sums(len(weight), weight.shape[1], size, count, where)
     tables = np.full((len(weight), size, count), ZERO, dtype=object)
     for o, k in np.argwhere(weight != 0):
         tables[o, tab.place[k]] += weight[o, k] * tab.table[k]
@@ -179,6 +193,7 @@ def reduced(builder: Builder, tab: Tabular, axes: Sequence[int], divisor: int, w
         total = np.asarray(turned.table.sum(axis=-2) / Fraction(divisor), dtype=object)
         return replace(turned, place=turned.place[..., 0], table=total)
     outputs, inner = int(np.prod(turned.shape[:-1], dtype=np.int64)), turned.shape[-1]
+    limit_sums(outputs, outputs * inner, builder.values[tab.base].size, tab.table.shape[-1], where)
     weight = np.kron(np.eye(outputs, dtype=np.int64), np.ones((1, inner), dtype=np.int64)).astype(object)
     done = summed(builder, moved(turned, lambda array: array.reshape(-1)), weight * Fraction(1, divisor), where)
     return done if len(kept) == 1 else reshaped(builder, done, turned.shape[:-1] or (1,), where)
@@ -199,6 +214,7 @@ def materialised(builder: Builder, tab: Tabular, where: str) -> Real:
     if np.array_equal(flat.place, np.arange(builder.values[tab.base].size)):
         done = _stepped(builder, flat, where)
     else:
+        limit_sums(flat.shape[0], flat.shape[0], builder.values[tab.base].size, tab.table.shape[-1], where)
         done = summed(builder, flat, np.eye(flat.shape[0], dtype=np.int64).astype(object), where)
     return done if tab.shape == flat.shape else builder.layout(done, Reshape(name="", x="", shape=tab.shape), where)
 

@@ -6,7 +6,6 @@ import json
 import random
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -95,7 +94,7 @@ def joined(networks: Sequence[Network]) -> Network:
 def simulate_seeds(folder: Path, seeds: Sequence[int], form: Form) -> None:
     """Random networks joined, in alkaid's interpreter, Verilator and Icarus Verilog."""
     chosen = [(seed, random_network(seed)) for seed in seeds]
-    fit = [(seed, network) for seed, network in chosen if not check(network, load_target("fpga"))]
+    fit = [(seed, network) for seed, network in chosen if is_buildable(network, form)]
     network = joined([network for _, network in fit])
     inputs = {f"n{number}_{name}": codes for number, (seed, one) in enumerate(fit)
               for name, codes in random_inputs(one, seed, SAMPLES).items()}  # fmt: skip
@@ -112,17 +111,25 @@ def test_random_networks_in_one_circuit_are_exact_in_both_simulators(tmp_path: P
     simulate_seeds(tmp_path, (4, 5, 6, 8), FORMS[0])
 
 
+def is_buildable(network: Network, form: Form) -> bool:
+    """Whether the back end refuses the network neither before nor while it traces."""
+    if check(network, load_target("fpga")):
+        return False
+    try:
+        trace(network, form)
+    except InexpressibleError:
+        return False
+    return True
+
+
 def buildable(first: int, count: int) -> Iterator[tuple[int, Network]]:
-    """The first random networks from a seed on that the back end refuses neither before nor while it traces."""
+    """The first random networks from a seed on that can be built."""
     found = 0
     for seed in range(first, first + 4 * count):
         network = random_network(seed)
         if found == count:
             return
-        if check(network, load_target("fpga")):
-            continue
-        with suppress(InexpressibleError):
-            trace(network, FORMS[seed % len(FORMS)])
+        if is_buildable(network, FORMS[seed % len(FORMS)]):
             found += 1
             yield seed, network
     assert found == count

@@ -396,3 +396,4 @@ def test_what_explore_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     for arguments, what, code in cases:
         assert main(["explore", *arguments]) == code, arguments
         assert what in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["full", "model.onnx", "x.npz"]

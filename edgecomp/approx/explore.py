@@ -76,12 +76,13 @@ def explore(request: ExploreRequest, progress: Progress) -> Explored:
         raise UsageError("budgets are shares of accuracy", where="--budget-accuracy", hint="for instance 0.01,0.05")
     project = find_project(request.model)
     out = request.out or Path("build") / f"{project.name}-{part}-explored"
-    _claim(out)
+    _free(out)
     progress.stage("reading the model and its selection data")
     network = read_model(project.model).network
     path = request.data or project.model.parent / TRAINING
     selection = _selection(network, path, project.data, given=request.data is not None)
     ground = ground_for(family, network, part, selection)
+    _claim(out)
     plan = request.plan(family)
     front = _searched(request, plan, ground, selection, out, progress)
     points, exact = _points(front, ground, selection)
@@ -152,11 +153,18 @@ def _searched(
     return front_of(found.genes, ground.task(selection).scores(found.genes))
 
 
-def _claim(out: Path) -> None:
-    """An output folder that is new, empty, or ours."""
+def _free(out: Path) -> None:
+    """UsageError unless the output folder is new, empty, or ours."""
     try:
         if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / OURS).exists())):
             raise UsageError("the output folder holds something else", where=str(out), hint="give another with --out")
+    except OSError as error:
+        raise DiskError(f"cannot write there: {error.strerror}", where=str(out)) from error
+
+
+def _claim(out: Path) -> None:
+    """Make the output folder ours, once everything else that can be refused has been looked at."""
+    try:
         out.mkdir(parents=True, exist_ok=True)
         if not (out / OURS).exists():
             (out / OURS).write_text("{}\n")

@@ -206,6 +206,18 @@ def test_a_wide_and_a_narrow_operand(tmp_path: Path) -> None:
     assert differing(tmp_path, {"wide": (network, random_inputs(network, 1, SAMPLES))}) == {"wide": 0}
 
 
+def test_bounds_that_nothing_reaches_have_no_table(tmp_path: Path) -> None:
+    """A compiler that takes a table without a use for an error found one."""
+    bounded = Requant(name="q", x="x", multiplier=Ints([3, -2]), addend=Ints([1]), shift=2, lo=Ints([-6, -9]),
+                      hi=Ints([3, 7]))  # fmt: skip
+    nodes: tuple[Node, ...] = (Input(name="x", shape=(2, 3), lo=-8, hi=5), bounded, Output(name="y", x="q"))
+    source = emit(Network(nodes=nodes), "net").source
+    assert "q_lo[2]" not in source
+    assert "q_hi[2]" in source
+    inputs = random_inputs(Network(nodes=nodes), 1, SAMPLES)
+    assert differing(tmp_path, {"bounds": (Network(nodes=nodes), inputs)}) == {"bounds": 0}
+
+
 def test_names_and_types() -> None:
     names = Names()
     assert [names.of(text) for text in ("x", "x", "int", "3d", "a b", "s0", "int8_t", "", "FLASH")] == [

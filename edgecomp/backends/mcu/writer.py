@@ -174,13 +174,14 @@ class Writer:
         lines = [f"const {kind} {v} = {scaled}{'' if addend == '0' else f' + {addend}'};"]
         floor = f"({v} < 0 ? ~(~{v} >> {node.shift}) : {v} >> {node.shift})" if lo < 0 else f"{v} >> {node.shift}"
         lines.append(f"{kind} {q} = {floor if node.shift else v};")
-        if node.rounding is Rounding.HALF_EVEN:
+        even = node.rounding is Rounding.HALF_EVEN
+        if even:
             lines.append(f"if (({v} & {literal((1 << node.shift) - 1)}) == 0 && ({q} & 1)) {q} -= 1;")
-        least = f"({kind}){self.parameter(f'{node.name}_lo', node.lo, channel)}"
-        most = f"({kind}){self.parameter(f'{node.name}_hi', node.hi, channel)}"
-        if (lo >> node.shift) - 1 < int(node.lo.array.max()):
+        if (lo >> node.shift) - even < int(node.lo.array.max()):
+            least = f"({kind}){self.parameter(f'{node.name}_lo', node.lo, channel)}"
             lines.append(f"if ({q} < {least}) {q} = {least};")
         if hi >> node.shift > int(node.hi.array.min()):
+            most = f"({kind}){self.parameter(f'{node.name}_hi', node.hi, channel)}"
             lines.append(f"if ({q} > {most}) {q} = {most};")
         return lines, q
 

@@ -45,12 +45,12 @@ class PrintedFlow:
         user = job.vectors.n_user
         with clock.stage("mapping to the library's cells, every result proven equivalent"):
             network = PrintedBackend().legalize(job.network, self.library, self.options)
-            design = make_design(network, self.library, self.options)
+            design = make_design(network, self.library, self.options, clock.progress.advance)
         with clock.stage("simulating the mapped gates"):
             cost = simulate_design(design, self.library, job.vectors.inputs, job.expected, n_user=user)
         if job.logits is not None:
             with clock.stage("the same circuit with its logits brought out"):
-                both = make_design(job.logits, self.library, self.options, form=design.form)
+                both = make_design(job.logits, self.library, self.options, clock.progress.advance, form=design.form)
                 expected = interp.outputs(job.logits, job.vectors.inputs)
                 simulate_design(both, self.library, job.vectors.inputs, expected)
         files = design_files(design, self.library, job.vectors.inputs, job.expected)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from edgecomp.backends.printed.forms import Decision, Form
 from edgecomp.backends.printed.gates import Circuit, Port
 from edgecomp.backends.printed.library import PrintedTarget, cell_models
 from edgecomp.backends.printed.lower import to_circuit
-from edgecomp.backends.printed.mapping import TOP, Attempt, map_circuit
+from edgecomp.backends.printed.mapping import TOP, Advance, Attempt, map_circuit
 from edgecomp.backends.printed.netlist import Netlist
 from edgecomp.backends.printed.options import Effort, PrintedOptions, Timing
 from edgecomp.backends.printed.scripts import PORTFOLIO, portfolio
@@ -73,7 +73,7 @@ def forms_of(network: Network) -> tuple[Form, ...]:
 
 def make_design(
     network: Network, target: PrintedTarget, options: PrintedOptions,
-    progress: Callable[[str], None] | None = None, *, form: Form | None = None,
+    progress: Advance | None = None, *, form: Form | None = None,
 ) -> Design:  # fmt: skip
     """Map the network's forms, or `form` alone, and keep the smallest.
 

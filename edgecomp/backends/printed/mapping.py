@@ -17,6 +17,7 @@ from edgecomp.backends.printed.gates import Circuit
 from edgecomp.backends.printed.library import PrintedTarget, genlib
 from edgecomp.backends.printed.netlist import Netlist, read_blif
 from edgecomp.backends.printed.scripts import PORTFOLIO
+from edgecomp.backends.printed.slices import LARGE, cut, join
 from edgecomp.backends.printed.verilog import circuit_verilog, netlist_blif
 from edgecomp.errors import MismatchError, ToolError
 from edgecomp.tools import find, run
@@ -28,6 +29,10 @@ PASSES = ("read_verilog circuit.v", f"hierarchy -top {TOP}", "proc", "opt -full"
           "write_blif circuit.blif")  # fmt: skip
 EQUIVALENT = "Networks are equivalent"
 DIFFERENT = "Networks are NOT EQUIVALENT"
+
+
+Advance = Callable[[int, int, str], None]
+"""Hears how many of how many are done, and what."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,15 +78,43 @@ def read_with_yosys(verilog: str, folder: Path) -> None:
 
 def map_circuit(
     circuit: Circuit, target: PrintedTarget, *, scripts: Sequence[str] = PORTFOLIO, jobs: int | None = None,
-    progress: Callable[[str], None] | None = None, offset: int = 0,
+    progress: Advance | None = None, offset: int = 0,
 ) -> Mapped:  # fmt: skip
     """The smallest of what `scripts` make of the circuit, `jobs` at a time (default: the machine's processors).
 
-    Scripts are numbered from `offset`.
+    Scripts are numbered from `offset`. A large circuit is mapped in slices, the smallest of each kept.
 
     A script that crashes, runs out of time or is not proven equivalent in time gives nothing and is reported among the
     attempts. MismatchError where a result is proven different; ToolError where none is left.
     """
+    workers = jobs or os.cpu_count() or 1
+    if circuit.gates <= LARGE:
+        return _map_whole(circuit, target, scripts, workers, progress, offset)
+    slices = cut(circuit)
+    mapped = []
+    with ThreadPoolExecutor(workers) as pool:
+        for one in pool.map(lambda part: _map_whole(part.circuit, target, scripts, 1, None, offset), slices):
+            mapped.append(one)
+            if progress is not None:
+                progress(len(mapped), len(slices), "slices mapped and proven")
+    netlist = join(circuit, slices, [one.netlist for one in mapped], target)
+    tries = zip(*(one.attempts for one in mapped), strict=True)
+    return Mapped(netlist=netlist, attempts=tuple(_summed(attempts) for attempts in tries))
+
+
+def _summed(attempts: Sequence[Attempt]) -> Attempt:
+    """One script's attempts at every slice as one."""
+    areas = [one.area_cm2 for one in attempts if one.area_cm2 is not None]
+    if len(areas) == len(attempts):
+        return Attempt(script=attempts[0].script, area_cm2=sum(areas))
+    failures = sorted({one.failure for one in attempts if one.failure})
+    text = f"{len(attempts) - len(areas)} of {len(attempts)} slices: {'; '.join(failures)}"
+    return Attempt(script=attempts[0].script, area_cm2=None, failure=text)
+
+
+def _map_whole(
+    circuit: Circuit, target: PrintedTarget, scripts: Sequence[str], workers: int, progress: Advance | None, offset: int
+) -> Mapped:
     with tempfile.TemporaryDirectory(prefix="edgecomp-map-") as scratch:
         folder = Path(scratch)
         read_with_yosys(circuit_verilog(circuit, TOP), folder)
@@ -89,13 +122,14 @@ def map_circuit(
         program = abc_program()
 
         def attempt(place: int) -> tuple[Attempt, Netlist | None]:
-            result = _attempt(circuit, target, program, folder, place + offset, scripts[place])
-            if progress is not None:
-                progress(f"mapping script {place + 1} of {len(scripts)}")
-            return result
+            return _attempt(circuit, target, program, folder, place + offset, scripts[place])
 
-        with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
-            found = list(pool.map(attempt, range(len(scripts))))
+        found = []
+        with ThreadPoolExecutor(workers) as pool:
+            for one in pool.map(attempt, range(len(scripts))):
+                found.append(one)
+                if progress is not None:
+                    progress(len(found), len(scripts), "mapping scripts run and proven")
     kept = [(a.area_cm2, delay_ms(n, target, max(target.voltages)), a.script, n)
             for a, n in found if n is not None and a.area_cm2 is not None]  # fmt: skip
     if not kept:

@@ -82,11 +82,12 @@ class Assembly:
             if waiting:
                 stack += waiting
                 continue
-            self.signal[top] = self._gate(cell, tuple(self.signal[name] for name in inputs))
+            self.signal[top] = self.gate(cell, tuple(self.signal[name] for name in inputs))
             stack.pop()
         return self.signal[net]
 
-    def _gate(self, cell: str, pins: tuple[int, ...]) -> int:
+    def gate(self, cell: str, pins: tuple[int, ...]) -> int:
+        """The signal of a cell with these pins, which may be one that is there already."""
         if cell == BUFFER:
             return pins[0]
         if cell == INVERTER and pins[0] >= self.first:

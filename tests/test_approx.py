@@ -314,7 +314,7 @@ def explored(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_explore_writes_the_front_and_bundles(explored: Path) -> None:
     summary = json.loads((explored / "explore.json").read_text())
     table = (explored / "front.csv").read_text().splitlines()
-    assert table[0] == "point,accuracy,foretold_cm2,measured_cm2,budget"
+    assert table[0] == "point,accuracy,foretold_cm2,foretold_mW,measured_cm2,measured_mW,budget"
     assert len(table) == len(summary["front"]) + 1
     assert (explored / "front.png").read_bytes()[:4] == b"\x89PNG"
     (chosen,) = summary["chosen"]
@@ -322,9 +322,9 @@ def test_explore_writes_the_front_and_bundles(explored: Path) -> None:
     assert chosen["approximations"]["classes_changed"] >= chosen["loss"] - 1e-9
     assert chosen["approximations"]["summand_bits_dropped"] > 0
     assert chosen["measured"][0] < summary["exact"]["measured"][0]
-    (check,) = summary["checks"]
-    assert check["rank_correlation"] > 0.8
-    assert check["median_error"] < 0.5
+    assert [check["cost"] for check in summary["checks"]] == ["cm2", "mW"]
+    assert all(check["rank_correlation"] > 0.8 and check["median_error"] < 0.5 for check in summary["checks"])
+    assert 1 < chosen["measured"][1] / chosen["measured"][0] < 6  # mW a cm2 at 1 V
     points = sorted(path.name for path in (explored / "points").iterdir())
     assert points == sorted(f"{number}.onnx" for number in range(len(summary["front"])))
     report = json.loads((explored / "budget-0.02" / "report.json").read_text())

@@ -127,6 +127,9 @@ class CoarseGround:
     def task(self, selection: Selection) -> CoarseTask:
         return CoarseTask(maker=self.maker, foretell=self.foretell, selection=selection, costs=len(self.costs))
 
+    def foretold(self, scores: Scores) -> tuple[float, ...]:
+        return tuple(scores[1:].tolist())
+
     def searched(self, selection: Selection, seed: int) -> Selection:
         """As many rows as the time of a search allows."""
         kept = np.sort(np.random.default_rng(seed).permutation(len(selection.y))[:ROWS])

@@ -210,13 +210,12 @@ def _points(front: Front, ground: Ground, selection: Selection) -> tuple[list[Po
     """The front, best accuracy first, and the exact network."""
     starts = ground.task(selection).scores(ground.exact_genes)
     best = int(starts[:, 1].argmin())
-    return [_point(scores, genes) for scores, genes in zip(front.scores, front.genes, strict=True)], _point(
-        starts[best], ground.exact_genes[best]
-    )
 
+    def point(scores: Scores, genes: Genes) -> Point:
+        return Point(accuracy=float(1 - scores[0]), foretold=ground.foretold(scores), genes=genes)
 
-def _point(scores: Scores, genes: Genes) -> Point:
-    return Point(accuracy=float(1 - scores[0]), foretold=tuple(float(cost) for cost in scores[1:]), genes=genes)
+    found = [point(scores, genes) for scores, genes in zip(front.scores, front.genes, strict=True)]
+    return found, point(starts[best], ground.exact_genes[best])
 
 
 def _measure(point: Point, ground: Ground) -> Point:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecomp import interp
-from edgecomp.approx.executor import Genes, Task
+from edgecomp.approx.executor import Genes, Scores, Task
 from edgecomp.approx.search import Variation
 from edgecomp.contract import real_output
 from edgecomp.ir import Network
@@ -30,7 +30,7 @@ class Selection:
 
 
 class Ground(Protocol):
-    """One family's way to explore. Scores are (share wrong, one foretold cost for each of `costs`)."""
+    """One family's way to explore. Scores are the share wrong and the foretold costs that the search minimises."""
 
     @property
     def exact(self) -> Network:
@@ -60,6 +60,9 @@ class Ground(Protocol):
         """Genes (S, G) that are worth starting from beside the exact ones."""
 
     def task(self, selection: Selection) -> Task: ...
+
+    def foretold(self, scores: Scores) -> tuple[float, ...]:
+        """What one candidate's scores (1 + costs,) foretell, by `costs`."""
 
     def searched(self, selection: Selection, seed: int) -> Selection:
         """The rows that the search sees."""

@@ -1,4 +1,4 @@
-"""Printed circuits: perceptrons by their genes, foretold and mapped areas."""
+"""Printed circuits: perceptrons by their genes, foretold and mapped areas and power."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecomp import interp
 from edgecomp.approx.declare import declare
 from edgecomp.approx.executor import Genes, Scores
 from edgecomp.approx.genes import Exact, Space, read_classifier, to_network, tournament
@@ -18,8 +19,8 @@ from edgecomp.approx.mutations import GeneVariation
 from edgecomp.approx.noise import jittered
 from edgecomp.approx.search import Variation
 from edgecomp.backends.printed import PrintedTarget, load_library
-from edgecomp.backends.printed.cost import area_cm2
-from edgecomp.backends.printed.design import make_design
+from edgecomp.backends.printed.design import make_design, simulate_design
+from edgecomp.backends.printed.library import Cell
 from edgecomp.backends.printed.options import Effort, PrintedOptions
 from edgecomp.ir import Network
 from edgecomp.passes import with_argmax
@@ -62,12 +63,17 @@ def task_of(space: Space, codes: NDArray[np.int64], y: NDArray[np.int64], *, cel
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrintedGround:
-    """See `edgecomp.approx.ground.Ground`."""
+    """See `edgecomp.approx.ground.Ground`.
+
+    The search counts area alone, in proportion to which power is foretold: what a cell draws hangs on its state, so
+    power is measured by simulating the mapped gates on the selection data, at the library's highest voltage.
+    """
 
     exact: Network
     classifier: Exact
     library: PrintedTarget
-    costs: tuple[str, ...] = ("cm2",)
+    selection: Selection
+    costs: tuple[str, ...] = ("cm2", "mW")
     settings: Mapping[str, str] = field(default_factory=dict)
     flow: str | None = None
     synth: bool = False
@@ -84,8 +90,17 @@ class PrintedGround:
         return trained_masks(self.classifier, _flat(selection), selection.y, seed=seed)
 
     def task(self, selection: Selection) -> KernelTask:
-        cell = min(cell.area_um2 for cell in self.library.cells.values() if len(cell.pins) == 2) / 1e8
-        return task_of(self.classifier.space, _flat(selection), selection.y, cell=cell)
+        return task_of(self.classifier.space, _flat(selection), selection.y, cell=self.cell.area_um2 / 1e8)
+
+    @property
+    def cell(self) -> Cell:
+        """The smallest of two inputs, in which circuits are foretold."""
+        return min((cell for cell in self.library.cells.values() if len(cell.pins) == 2), key=lambda c: c.area_um2)
+
+    def foretold(self, scores: Scores) -> tuple[float, ...]:
+        area, powers = float(scores[1]), self.cell.static_uw[max(self.library.voltages)]
+        mean_uw = sum(powers) / len(powers)
+        return area, area * mean_uw / 1000 / (self.cell.area_um2 / 1e8)
 
     def searched(self, selection: Selection, seed: int) -> Selection:
         """With noisy copies beside few rows."""
@@ -97,7 +112,11 @@ class PrintedGround:
         return to_network(self.classifier, genes)
 
     def measure(self, network: Network) -> tuple[float, ...]:
-        return (area_cm2(make_design(network, self.library, QUICK).netlist, self.library),)
+        """MismatchError unless the mapped gates give what the network does on every row of the selection data."""
+        inputs = self.selection.inputs
+        design = make_design(network, self.library, QUICK)
+        cost = simulate_design(design, self.library, inputs, interp.outputs(network, inputs))
+        return cost.area_cm2, cost.at(max(self.library.voltages)).power_mw
 
     def declare(self, genes: Genes) -> Mapping[str, object]:
         return declare(self.classifier.space, self.classifier.starts, genes)
@@ -106,7 +125,8 @@ class PrintedGround:
 def printed_ground(network: Network, part: str, selection: Selection) -> PrintedGround:
     """InexpressibleError for a network that is no perceptron."""
     exact = with_argmax(network)
-    return PrintedGround(exact=exact, classifier=read_classifier(exact), library=load_library(part))
+    return PrintedGround(exact=exact, classifier=read_classifier(exact), library=load_library(part),
+                         selection=selection)  # fmt: skip
 
 
 def _flat(selection: Selection) -> NDArray[np.int64]:

@@ -152,7 +152,7 @@ def _model(parts: list[Any], scale: float) -> Any:
     """The Brevitas form with these weights."""
     import torch
     from brevitas import nn as qnn
-    from brevitas.quant import Int8WeightPerChannelFixedPoint, Int8WeightPerTensorFixedPoint, Int32Bias, Uint8ActPerTensorFixedPoint
+    from brevitas.quant import Int8WeightPerTensorFixedPoint, Int32Bias, Uint8ActPerTensorFixedPoint
 
     def act(step: float, width: int) -> dict[str, Any]:
         top = ((1 << width) - 1) * step
@@ -162,9 +162,9 @@ def _model(parts: list[Any], scale: float) -> Any:
     layers: list[Any] = [qnn.QuantIdentity(**act(1 / 256, 8))]
     for number, (weight, bias) in enumerate(zip(parts[::2], parts[1::2], strict=True)):
         layers += [qnn.QuantReLU(**act(scale, BITS[1]))] if number else []
-        quant = Int8WeightPerTensorFixedPoint if number else Int8WeightPerChannelFixedPoint
         layer = qnn.QuantLinear(weight.shape[1], weight.shape[0], bias=True, bias_quant=Int32Bias,
-                                weight_quant=quant, weight_bit_width=BITS[0])  # fmt: skip
+                                weight_quant=Int8WeightPerTensorFixedPoint, weight_bit_width=BITS[0],
+                                weight_scaling_per_output_channel=not number)  # fmt: skip
         with torch.no_grad():
             layer.weight.copy_(weight)
             layer.bias.copy_(bias)

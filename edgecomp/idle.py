@@ -92,10 +92,19 @@ def _without(node: Node, idle: Channels) -> Node:
         case Dense() | Conv():
             return replace(node, weight=Ints(node.weight.array[kept]), bias=of(node.bias))
         case Requant():
-            return replace(node, multiplier=of(node.multiplier), addend=of(node.addend), lo=of(node.lo), hi=of(node.hi))
+            return _reduced(replace(node, multiplier=of(node.multiplier), addend=of(node.addend), lo=of(node.lo),
+                                    hi=of(node.hi)))  # fmt: skip
         case Step():
             return replace(node, thresholds=of(node.thresholds), values=of(node.values))
         case Reshape():
             return replace(node, shape=(node.shape[0] // len(idle) * int(kept.sum()),))
         case _:
             return node
+
+
+def _reduced(node: Requant) -> Requant:
+    """The same rescaling without the power of two that its constants have in common: a channel gone may leave one."""
+    both = int(np.bitwise_or.reduce([*node.multiplier.array, *node.addend.array]))
+    spare = min(node.shift, (both & -both).bit_length() - 1) if both else 0
+    multiplier, addend = (Ints(p.array >> spare) for p in (node.multiplier, node.addend))
+    return replace(node, multiplier=multiplier, addend=addend, shift=node.shift - spare)

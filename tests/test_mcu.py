@@ -218,6 +218,38 @@ def test_bounds_that_nothing_reaches_have_no_table(tmp_path: Path) -> None:
     assert differing(tmp_path, {"bounds": (Network(nodes=nodes), inputs)}) == {"bounds": 0}
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_bounds_that_compare_less_change_no_code(tmp_path: Path, seed: int) -> None:
+    """Rescalings whose channels reach beyond all, some or none of unlike bounds; ties at the least and the greatest."""
+    rng, networks = np.random.default_rng(seed), {}
+    for number in range(20):
+        mixed = np.sort(rng.integers(-12, 13, (2, 3)), axis=0)
+        lo, hi = mixed if rng.random() < 0.5 else np.array([[-9] * 3, [11] * 3])
+        node = Requant(name="q", x="x", multiplier=Ints(rng.integers(-4, 5, 3)), addend=Ints(rng.integers(-8, 9, 3)),
+                       shift=int(rng.integers(1, 4)), lo=Ints(lo), hi=Ints(hi),
+                       rounding=Rounding(rng.choice(list(Rounding))))  # fmt: skip
+        nodes: tuple[Node, ...] = (Input(name="x", shape=(3, 1), lo=-8, hi=7), node, Output(name="y", x="q"))
+        given = {"x": np.tile(np.resize(np.arange(-8, 8), SAMPLES).reshape(-1, 1, 1), (1, 3, 1))}
+        networks[f"n{number}"] = (Network(nodes=nodes), given)
+    assert set(differing(tmp_path, networks).values()) == {0}
+
+
+def test_channels_that_are_constant_take_no_flash(tmp_path: Path) -> None:
+    """A neuron that never fires, whose bias and scale were far from the others'; one that always gives 3."""
+    first = Dense(name="d", x="x", weight=Ints([[1, -2], [0, 1], [3, 1], [0, 0]]), bias=Ints([4, -(1 << 31), -2, 0]))
+    code = Requant(name="q", x="d", multiplier=Ints([1 << 25, 1, 1 << 24, 1 << 24]), addend=Ints([3 << 26]), shift=26,
+                   lo=Ints([0]), hi=Ints([15]))  # fmt: skip
+    last = Dense(name="e", x="q", weight=Ints([[1, 2, -3, 4], [-1, 5, 2, -2]]), bias=Ints([1]))
+    nodes: tuple[Node, ...] = (Input(name="x", shape=(2,), lo=0, hi=7), first, code, last, Output(name="y", x="e"))
+    network = Network(nodes=nodes)
+    source = emit(network, "net").source
+    assert "int8_t d_weight[4] " in source
+    assert "int8_t q_multiplier[2] " in source
+    assert "int8_t e_weight[4] " in source
+    assert "int64_t" not in source.partition("READ_qword")[2].partition("net_predict")[2].partition("quantise")[0]
+    assert differing(tmp_path, {"still": (network, random_inputs(network, 1, SAMPLES))}) == {"still": 0}
+
+
 def test_names_and_types() -> None:
     names = Names()
     assert [names.of(text) for text in ("x", "x", "int", "3d", "a b", "s0", "int8_t", "", "FLASH")] == [

@@ -12,6 +12,7 @@ from edgecomp.backends.mcu.sensor import SETTINGS, Sensor, parse_sensor
 from edgecomp.backends.mcu.target import Counts, McuTarget, load_machine, machines
 from edgecomp.bundle import Bundle
 from edgecomp.errors import InexpressibleError, Problem, raise_all
+from edgecomp.idle import without_idle
 from edgecomp.ir import Conv, Dense, Network, TableDense
 from edgecomp.project import refuse_unknown
 from edgecomp.report.figures import Figure, Source
@@ -71,6 +72,7 @@ class McuBackend:
         """Constants and multiplications of each layer, counted; the bytes of tables and buffers in total."""
         from edgecomp.backends.mcu.emit import NETWORK, emit
 
+        network = without_idle(network)
         program, layers, values = emit(network, NETWORK, options.sensor), [], network.values()
         for node in network.nodes:
             if isinstance(node, Dense | Conv | TableDense):

@@ -15,6 +15,7 @@ from edgecomp.backends.mcu.names import Names
 from edgecomp.backends.mcu.plan import Plan, make_plan
 from edgecomp.backends.mcu.sensor import Sensor, helper
 from edgecomp.backends.mcu.writer import Lines, Writer
+from edgecomp.idle import without_idle
 from edgecomp.ir import (
     Input,
     Network,
@@ -70,10 +71,11 @@ class Program:
 
 
 def emit(network: Network, name: str, sensor: Sensor | None = None) -> Program:
-    """C for the network; `name` is made a C identifier, and so are the names of its ends.
+    """C for the network; `name` is made a C identifier, and so are the names of its ends. Idle channels are left out.
 
     InexpressibleError where a `sensor` is described whose codes no exact function gives.
     """
+    network = without_idle(network)
     writer = Writer(network=network, values=network.values(), plan=make_plan(network), names=Names())
     function = writer.names.of(name)
     writer.names.taken |= {f"{function}_{what}" for what in ("predict", "classify", "golden")}

@@ -12,6 +12,7 @@ from edgecomp.backends.mcu.loops import compute
 from edgecomp.backends.mcu.names import Names
 from edgecomp.backends.mcu.plan import make_plan
 from edgecomp.backends.mcu.writer import Lines, Writer, indented
+from edgecomp.idle import without_idle
 from edgecomp.ir import Input, Network, Output
 
 LANES = 64
@@ -22,7 +23,7 @@ def emit_many(network: Network, program: Program) -> tuple[str, str]:
 
     It defines <function>_many(inputs, outputs, count), which takes arrays of whole samples, one after the other.
     """
-    function = program.name
+    network, function = without_idle(network), program.name
     names = Names(taken={f"{function}_many", "count", "k", "lane", "LANES"})
     plan = make_plan(network, copies=False)
     w = Writer(network=network, values=network.values(), plan=plan, names=names, lane="lane")

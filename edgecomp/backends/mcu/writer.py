@@ -174,15 +174,12 @@ class Writer:
         lines = [f"const {kind} {v} = {scaled}{'' if addend == '0' else f' + {addend}'};"]
         floor = f"({v} < 0 ? ~(~{v} >> {node.shift}) : {v} >> {node.shift})" if lo < 0 else f"{v} >> {node.shift}"
         lines.append(f"{kind} {q} = {floor if node.shift else v};")
-        even = node.rounding is Rounding.HALF_EVEN
-        if even:
+        if node.rounding is Rounding.HALF_EVEN:
             lines.append(f"if (({v} & {literal((1 << node.shift) - 1)}) == 0 && ({q} & 1)) {q} -= 1;")
-        if (lo >> node.shift) - even < int(node.lo.array.max()):
-            least = f"({kind}){self.parameter(f'{node.name}_lo', node.lo, channel)}"
-            lines.append(f"if ({q} < {least}) {q} = {least};")
-        if hi >> node.shift > int(node.hi.array.min()):
-            most = f"({kind}){self.parameter(f'{node.name}_hi', node.hi, channel)}"
-            lines.append(f"if ({q} > {most}) {q} = {most};")
+        for what, sign, bound in zip(("lo", "hi"), "<>", bounds(node, value), strict=True):
+            if bound is not None:
+                end = f"({kind}){self.parameter(f'{node.name}_{what}', bound, channel)}"
+                lines.append(f"if ({q} {sign} {end}) {q} = {end};")
         return lines, q
 
     def _scaled(self, node: Requant, value: Value) -> tuple[int, int]:
@@ -233,6 +230,32 @@ class Writer:
         if chain:
             return self.passed(expression, value, chain, index, channel)
         return [f"{self.target(node.name, index)} = ({stored(value.least, value.greatest)}){expression};"]
+
+
+def bounds(node: Requant, value: Value) -> tuple[Ints | None, Ints | None]:
+    """(lo, hi) to compare with: None where no channel reaches beyond its own, and one for all where that does."""
+    parameters = (node.multiplier, node.addend, node.lo, node.hi)
+    count = max(len(value.lo), *(len(p.array) for p in parameters))
+    m, b, lo, hi = (np.broadcast_to(p.array, count).tolist() for p in parameters)
+    tie = (1 << node.shift) - 1 if node.rounding is Rounding.HALF_EVEN else -1
+
+    def rounded(v: int) -> int:
+        q = v >> node.shift
+        return q - (q & 1) if v & tie == 0 else q
+
+    ends = [sorted(rounded(m[c] * x[c % len(x)] + b[c]) for x in (value.lo, value.hi)) for c in range(count)]
+    low, high = _bound([-least for least, _ in ends], [-x for x in lo]), _bound([most for _, most in ends], hi)
+    return None if low is None else Ints([-x for x in low]), None if high is None else Ints(high)
+
+
+def _bound(most: Sequence[int], bound: Sequence[int]) -> Sequence[int] | None:
+    """Upper bounds that do what `bound` does to what is at most `most`: none, one for all, or these."""
+    needed = {end for reached, end in zip(most, bound, strict=True) if reached > end}
+    if not needed:
+        return None
+    one = min(needed)
+    free = all(reached <= one for reached, end in zip(most, bound, strict=True) if reached <= end)
+    return [one] if len(needed) == 1 and free else bound
 
 
 def counted(node: Step, value: Value) -> tuple[int, NDArray[np.int64]] | None:

@@ -18,7 +18,7 @@ from edgecomp.backends.printed.lower import to_circuit
 from edgecomp.backends.printed.mapping import TOP, Advance, Attempt, map_circuit
 from edgecomp.backends.printed.netlist import Netlist
 from edgecomp.backends.printed.options import Effort, PrintedOptions, Timing
-from edgecomp.backends.printed.scripts import PORTFOLIO, portfolio
+from edgecomp.backends.printed.scripts import portfolio, quick
 from edgecomp.backends.printed.sequential import Machine, to_machine
 from edgecomp.backends.printed.verilog import LATCH, circuit_verilog, machine_verilog, netlist_verilog
 from edgecomp.bundle import Bundle
@@ -30,7 +30,6 @@ from edgecomp.simulate.gates import GateRun, simulate, simulate_machine
 Codes = NDArray[np.int64]
 
 FOLDER = "printed"
-QUICK_SCRIPTS = 2
 MOST_DIFFERENCES = 4  # classes up to which all differences of two logits are tried
 RUN_SH = """\
 #!/usr/bin/env bash
@@ -86,13 +85,15 @@ def make_design(
     forms = forms_of(network) if form is None else (form,)
     circuits = dict(_distinct(network, forms)) if machine is None else {Form(): machine.circuit}
     for form, circuit in circuits.items():
-        tried[form] = map_circuit(circuit, target, scripts=PORTFOLIO[:QUICK_SCRIPTS], jobs=jobs, progress=progress)
+        tried[form] = map_circuit(circuit, target, scripts=quick(circuit.gates), jobs=jobs, progress=progress)
     best = min(tried, key=lambda form: area_cm2(tried[form].netlist, target))
     attempts = {form: mapped.attempts for form, mapped in tried.items()}
     netlist = tried[best].netlist
     if options.effort is Effort.FULL:
-        rest = portfolio(circuits[best].gates)[QUICK_SCRIPTS:]
-        more = map_circuit(circuits[best], target, scripts=rest, jobs=jobs, progress=progress, offset=QUICK_SCRIPTS)
+        gates = circuits[best].gates
+        done = len(quick(gates))
+        more = map_circuit(circuits[best], target, scripts=portfolio(gates)[done:], jobs=jobs, progress=progress,
+                           offset=done)  # fmt: skip
         attempts[best] += more.attempts
         netlist = min(netlist, more.netlist, key=lambda n: area_cm2(n, target))
     return Design(form=best, circuit=circuits[best], netlist=netlist, attempts=tuple(attempts.items()),

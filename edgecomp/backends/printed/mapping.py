@@ -17,8 +17,8 @@ from edgecomp.backends.printed.gates import Circuit
 from edgecomp.backends.printed.library import PrintedTarget, genlib
 from edgecomp.backends.printed.netlist import Netlist, read_blif
 from edgecomp.backends.printed.scripts import PORTFOLIO
-from edgecomp.backends.printed.slices import LARGE, cut, join
-from edgecomp.backends.printed.verilog import circuit_verilog, netlist_blif
+from edgecomp.backends.printed.slices import LARGE, Slice, cut, join
+from edgecomp.backends.printed.verilog import circuit_blif, circuit_verilog, netlist_blif
 from edgecomp.errors import MismatchError, ToolError
 from edgecomp.tools import find, run
 
@@ -90,11 +90,14 @@ def map_circuit(
     workers = jobs or os.cpu_count() or 1
     if circuit.gates <= LARGE:
         return _map_whole(circuit, target, scripts, workers, progress, offset)
-    slices = cut(circuit)
-    mapped = []
+    slices, mapped = cut(circuit), []
+
+    def one(part: Slice) -> Mapped:
+        return _map_whole(part.circuit, target, scripts, 1, None, offset, slice_of=True)
+
     with ThreadPoolExecutor(workers) as pool:
-        for one in pool.map(lambda part: _map_whole(part.circuit, target, scripts, 1, None, offset), slices):
-            mapped.append(one)
+        for found in pool.map(one, slices):
+            mapped.append(found)
             if progress is not None:
                 progress(len(mapped), len(slices), "slices mapped and proven")
     netlist = join(circuit, slices, [one.netlist for one in mapped], target)
@@ -113,11 +116,16 @@ def _summed(attempts: Sequence[Attempt]) -> Attempt:
 
 
 def _map_whole(
-    circuit: Circuit, target: PrintedTarget, scripts: Sequence[str], workers: int, progress: Advance | None, offset: int
-) -> Mapped:
+    circuit: Circuit, target: PrintedTarget, scripts: Sequence[str], workers: int, progress: Advance | None,
+    offset: int, *, slice_of: bool = False,
+) -> Mapped:  # fmt: skip
+    """Of a slice there is no Verilog that anyone sees, so Yosys has nothing to read."""
     with tempfile.TemporaryDirectory(prefix="edgecomp-map-") as scratch:
         folder = Path(scratch)
-        read_with_yosys(circuit_verilog(circuit, TOP), folder)
+        if slice_of:
+            (folder / "circuit.blif").write_text(circuit_blif(circuit, TOP))
+        else:
+            read_with_yosys(circuit_verilog(circuit, TOP), folder)
         (folder / "cells.genlib").write_text(genlib(target, max(target.voltages)))
         program = abc_program()
 

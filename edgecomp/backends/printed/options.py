@@ -13,7 +13,7 @@ SETTINGS = ("effort", "form", "jobs")
 
 
 class Effort(StrEnum):
-    """How much of the portfolio runs: the two fastest scripts on one form, or every script on every form."""
+    """How much of the portfolio runs: its fastest scripts, or after these all others on the best form."""
 
     QUICK = "quick"
     FULL = "full"

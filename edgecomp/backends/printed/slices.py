@@ -1,13 +1,14 @@
 """A large circuit in slices, each mapped and proven alone, and the joining of their netlists.
 
-Mapping takes more than linear time and a proof far more, so a circuit of hundreds of thousands of gates is cut along its
-topological order where few signals cross. Slices that are each proven equivalent make a whole that is.
+Mapping takes more than linear time and a proof far more, so a circuit of hundreds of thousands of gates is cut along
+its topological order where few signals cross. Slices that are each proven equivalent make a whole that is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +37,7 @@ def cut(circuit: Circuit) -> tuple[Slice, ...]:
     """The slices of a circuit, in topological order."""
     last = _last_reader(circuit)
     edges = _ends(circuit, last)
-    return tuple(_slice(circuit, last, begin, end) for begin, end in zip(edges, edges[1:], strict=False))
+    return tuple(_slice(circuit, last, begin, end) for begin, end in pairwise(edges))
 
 
 def _last_reader(circuit: Circuit) -> NDArray[np.int64]:
@@ -50,7 +51,7 @@ def _last_reader(circuit: Circuit) -> NDArray[np.int64]:
 
 
 def _ends(circuit: Circuit, last: NDArray[np.int64]) -> list[int]:
-    """Where slices begin, and the end of the last: of the ends within reach, the one that fewest gates' values cross."""
+    """Where slices begin, and the end of the last: of the ends within reach that which fewest gates' values cross."""
     is_gate = circuit.kind >= Kind.AND
     nodes, gates = np.flatnonzero(is_gate), np.cumsum(is_gate)
     change = np.zeros(len(last) + 2, dtype=np.int64)

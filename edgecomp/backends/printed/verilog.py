@@ -61,6 +61,25 @@ def circuit_verilog(circuit: Circuit, name: str) -> str:
     )
 
 
+def circuit_blif(circuit: Circuit, name: str) -> str:
+    """The circuit as ABC reads it, one table for each gate."""
+    named = named_bits(circuit.inputs)
+    lines = [
+        f".model {name}",
+        f".inputs {' '.join(named.values())}",
+        f".outputs {' '.join(end for end, _ in ends(circuit.outputs))}",
+        ".names n0",
+    ]
+    for node in (circuit.kind >= Kind.AND).nonzero()[0].tolist():
+        a, b = int(circuit.a[node]), int(circuit.b[node])
+        lines.append(f".names {named.get(a & ~1, f'n{a >> 1}')} {named.get(b & ~1, f'n{b >> 1}')} n{node}")
+        up, down = f"{1 ^ a & 1}{1 ^ b & 1} 1", f"{a & 1}{1 ^ b & 1} 1"
+        lines += [up] if circuit.kind[node] == Kind.AND else [f"{1 ^ a & 1}{b & 1} 1", down]
+    for end, bit in ends(circuit.outputs):
+        lines += [f".names {named.get(bit & ~1, f'n{bit >> 1}')} {end}", f"{1 ^ bit & 1} 1"]
+    return "\n".join([*lines, ".end", ""])
+
+
 def netlist_verilog(netlist: Netlist, target: PrintedTarget, name: str) -> str:
     """The mapped netlist, one instance a line: CELL u7 (.a(x[0]), .b(n3), .O(n7));"""
     named = named_bits(netlist.inputs)

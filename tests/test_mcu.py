@@ -218,7 +218,7 @@ def test_bounds_that_nothing_reaches_have_no_table(tmp_path: Path) -> None:
     assert differing(tmp_path, {"bounds": (Network(nodes=nodes), inputs)}) == {"bounds": 0}
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(6))
 def test_bounds_that_compare_less_change_no_code(tmp_path: Path, seed: int) -> None:
     """Rescalings whose channels reach beyond all, some or none of unlike bounds; ties at the least and the greatest."""
     rng, networks = np.random.default_rng(seed), {}

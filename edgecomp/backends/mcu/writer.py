@@ -244,7 +244,8 @@ def bounds(node: Requant, value: Value) -> tuple[Ints | None, Ints | None]:
         return q - (q & 1) if v & tie == 0 else q
 
     ends = [sorted(rounded(m[c] * x[c % len(x)] + b[c]) for x in (value.lo, value.hi)) for c in range(count)]
-    low, high = _bound([-least for least, _ in ends], [-x for x in lo]), _bound([most for _, most in ends], hi)
+    low = _bound([-least for least, _ in ends], [-x for x in lo])
+    high = _bound([max(most, least) for (_, most), least in zip(ends, lo, strict=True)], hi)  # behind the lower one
     return None if low is None else Ints([-x for x in low]), None if high is None else Ints(high)
 
 

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.mcu_nets import Split, Trained, load, train
+from benchmarks.mcu_nets import SETS, Split, Trained, load, train
 from benchmarks.mcu_rival import fixed_inputs, fixed_point
 from edgecomp import interp
 from edgecomp.backends.mcu import McuBackend, load_machine
@@ -34,7 +34,6 @@ from edgecomp.errors import MismatchError
 from edgecomp.ir import ArgMax, Network, Output
 from edgecomp.simulate.mcu import measure
 
-SETS = ("iris", "digits", "pendigits")
 CORES = ("cortex_m0", "cortex_m3", "cortex_m4", "rv32imc", "avr")
 VECTORS = 20
 FIGURES = ("flash", "ram", "effort")

@@ -18,7 +18,6 @@ from edgecomp import __version__
 from edgecomp.errors import (
     EdgecompError,
     Exit,
-    InexpressibleError,
     MismatchError,
     Problem,
     ToolError,
@@ -251,12 +250,13 @@ def explore(model: Path, budgets: str, **rest: Any) -> None:
 @settings_option
 @common
 def check(model: Path, target: str, settings: tuple[str, ...]) -> None:
-    """List everything that a target would refuse of a model, at once."""
+    """List everything that a target would refuse of a model, at once, and say what is foretold not to fit."""
     from edgecomp import pipeline
     from edgecomp.project import parse_settings
 
-    raise_all(InexpressibleError, pipeline.check(model, target, parse_settings(settings)))
-    deliver(f"{model}: nothing stands in the way of {target}")
+    doubts = pipeline.check(model, target, parse_settings(settings))
+    short = f", but it is foretold not to fit: {'; '.join(doubts)}" if doubts else ""
+    deliver(f"{model}: nothing stands in the way of {target}{short}")
 
 
 @cli.command()

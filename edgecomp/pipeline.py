@@ -19,7 +19,7 @@ from edgecomp.bundle import Bundle, check_output, digests, read_manifest
 from edgecomp.check import Agreement, against_source, showing
 from edgecomp.contract import contract, quantise_input, real_output
 from edgecomp.data import Data, check_targets, decide_task, load_data
-from edgecomp.errors import InexpressibleError, MismatchError, Problem, UsageError, raise_all
+from edgecomp.errors import InexpressibleError, MismatchError, UsageError, raise_all
 from edgecomp.export import from_onnx, to_onnx
 from edgecomp.flows import Clock, Job, Progress, flow_for, same
 from edgecomp.frontend import Lowered, load, read
@@ -119,13 +119,12 @@ def split_settings(settings: Mapping[str, str]) -> tuple[dict[str, str], dict[st
     return own, {key: value for key, value in settings.items() if key not in own}
 
 
-def check(model: Path, target: str, settings: Mapping[str, str]) -> tuple[Problem, ...]:
-    """Everything that the front end or the target's flow would refuse, at once."""
+def check(model: Path, target: str, settings: Mapping[str, str]) -> tuple[str, ...]:
+    """Why the model is foretold not to fit; InexpressibleError with all that the flow would refuse, at once."""
     flow = flow_for(target, None, split_settings(settings)[1])
-    try:
-        return flow.check(read_model(find_project(model).model).network)
-    except InexpressibleError as error:
-        return error.problems
+    network = read_model(find_project(model).model).network
+    raise_all(InexpressibleError, flow.check(network))
+    return flow.doubts(network)
 
 
 def build(request: BuildRequest, progress: Progress) -> BuildResult:

@@ -29,6 +29,7 @@ from edgecomp.errors import (
     Problem,
     ToolError,
     UsageError,
+    raise_all,
 )
 from edgecomp.report import Report, plain, render, to_json
 from edgecomp.talk import Talk
@@ -44,6 +45,7 @@ class Flow(ModuleType):
         super().__init__("edgecomp.pipeline")
         self.failing: BaseException | None = None
         self.problems: tuple[Problem, ...] = ()
+        self.doubts: tuple[str, ...] = ()
         self.report: Report = small_report()
         self.asked: SimpleNamespace = SimpleNamespace()
         self.BuildRequest = SimpleNamespace
@@ -55,9 +57,10 @@ class Flow(ModuleType):
             raise self.failing
         return SimpleNamespace(folder=Path("build/net-fpga"), report=self.report)
 
-    def check(self, model: Path, target: str, settings: Mapping[str, str]) -> tuple[Problem, ...]:
+    def check(self, model: Path, target: str, settings: Mapping[str, str]) -> tuple[str, ...]:
         self.asked = SimpleNamespace(model=model, target=target, settings=settings)
-        return self.problems
+        raise_all(InexpressibleError, self.problems)
+        return self.doubts
 
     def verify(self, folder: Path, *, locate: bool, progress: Talk) -> str:
         self.asked = SimpleNamespace(folder=folder, locate=locate)
@@ -176,6 +179,10 @@ def test_check(flow: Flow, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["check", "m.onnx", "--target", "fpga", "--set", "a=1"]) == Exit.DONE
     assert vars(flow.asked) == {"model": Path("m.onnx"), "target": "fpga", "settings": {"a": "1"}}
     assert capsys.readouterr().out == "m.onnx: nothing stands in the way of fpga\n"
+    flow.doubts = ("9 LUT of 8 (estimate)", "7 FF of 6 (estimate)")
+    assert cli.main(["check", "m.onnx", "--target", "fpga"]) == Exit.DONE
+    said = "nothing stands in the way of fpga, but it is foretold not to fit"
+    assert capsys.readouterr().out == f"m.onnx: {said}: 9 LUT of 8 (estimate); 7 FF of 6 (estimate)\n"
     flow.problems = (Problem(what="bad", where="n1", hint="h"), Problem(what="worse", where="n2"))
     assert cli.main(["check", "m.onnx", "--target", "fpga"]) == Exit.INEXPRESSIBLE
     assert capsys.readouterr() == ("", "error: n1: bad\n  hint: h\nerror: n2: worse\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,39 @@ def test_the_circuit_is_exact_in_alkaid_s_interpreter(name: str) -> None:
 def test_every_family_is_exact_in_rtl(name: str, tmp_path: Path) -> None:
     words = ["build", str(HERE / f"{name}.onnx"), "--target", "fpga", "--flow", "rtl", "--set", "effort=quick"]
     assert main([*words, "--set", "vectors=20", "--out", str(tmp_path / "out")]) == 0
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_is_exact_in_hls(name: str, tmp_path: Path) -> None:
+    words = ["build", str(HERE / f"{name}.onnx"), "--target", "fpga", "--flow", "hls", "--set", "vectors=20"]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 0
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_is_exact_in_printed_gates(name: str, tmp_path: Path) -> None:
+    """No printed supply carries one of them, which is what the verdict says; every code is compared none the less."""
+    words = ["build", str(HERE / f"{name}.onnx"), "--target", "printed", "--set", "effort=quick"]
+    assert main([*words, "--set", "vectors=20", "--out", str(tmp_path / "out")]) == 1
+    verdict = json.loads((tmp_path / "out" / "report.json").read_text())["verdict"]
+    assert (verdict["exact"], verdict["fits"]) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("target", "name", "doubt"),
+    [
+        ("printed", "kolmogorov_arnold", r"51\.\d mW at 0\.6 V, 30 mW is the strongest supply \(estimate\)"),
+        ("xc7a35t", "mixer", r"\d+ LUT of 20800 \(estimate\); \d+ FF of 41600 \(estimate\)"),
+        ("avr", "mlp", ""),
+    ],
+)
+def test_check_says_what_is_foretold_not_to_fit(
+    capsys: pytest.CaptureFixture[str], target: str, name: str, doubt: str
+) -> None:
+    assert main(["check", str(HERE / f"{name}.onnx"), "--target", target]) == 0
+    short = f", but it is foretold not to fit: {doubt}" if doubt else ""
+    assert re.search(rf"{name}\.onnx: nothing stands in the way of {target}{short}\n", capsys.readouterr().out)
 
 
 def test_edge_tables_are_lifted_as_they_are_exported(tmp_path: Path) -> None:

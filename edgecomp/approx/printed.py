@@ -20,7 +20,7 @@ from edgecomp.approx.noise import jittered
 from edgecomp.approx.search import Variation
 from edgecomp.backends.printed import PrintedTarget, load_library
 from edgecomp.backends.printed.design import make_design, simulate_design
-from edgecomp.backends.printed.library import Cell
+from edgecomp.backends.printed.estimate import mw_per_cm2
 from edgecomp.backends.printed.options import Effort, PrintedOptions
 from edgecomp.ir import Network
 from edgecomp.passes import with_argmax
@@ -90,17 +90,12 @@ class PrintedGround:
         return trained_masks(self.classifier, _flat(selection), selection.y, seed=seed)
 
     def task(self, selection: Selection) -> KernelTask:
-        return task_of(self.classifier.space, _flat(selection), selection.y, cell=self.cell.area_um2 / 1e8)
-
-    @property
-    def cell(self) -> Cell:
-        """The smallest of two inputs, in which circuits are foretold."""
-        return min((cell for cell in self.library.cells.values() if len(cell.pins) == 2), key=lambda c: c.area_um2)
+        cell = min(cell.area_um2 for cell in self.library.cells.values() if len(cell.pins) == 2) / 1e8
+        return task_of(self.classifier.space, _flat(selection), selection.y, cell=cell)
 
     def foretold(self, scores: Scores) -> tuple[float, ...]:
-        area, powers = float(scores[1]), self.cell.static_uw[max(self.library.voltages)]
-        mean_uw = sum(powers) / len(powers)
-        return area, area * mean_uw / 1000 / (self.cell.area_um2 / 1e8)
+        area = float(scores[1])
+        return area, area * mw_per_cm2(self.library, max(self.library.voltages))
 
     def searched(self, selection: Selection, seed: int) -> Selection:
         """With noisy copies beside few rows."""

@@ -95,6 +95,9 @@ class Flow(Protocol):
 
     def check(self, network: Network) -> tuple[Problem, ...]: ...
 
+    def doubts(self, network: Network) -> tuple[str, ...]:
+        """Why what `check` lets pass is foretold not to fit the target; nothing where that takes a build to know."""
+
     def prepare(self, *, synth: bool, cosim: bool) -> None:
         """ToolError or UsageError for what the flow will lack, before the long stages run."""
 

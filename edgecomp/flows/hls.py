@@ -41,6 +41,10 @@ class HlsFlow:
     def check(self, network: Network) -> tuple[Problem, ...]:
         return HlsBackend().check(network, self.part, self.options)
 
+    def doubts(self, network: Network) -> tuple[str, ...]:
+        estimate = HlsBackend().estimate(network, self.part, self.options)
+        return _reasons(_resources(self.part, estimate), {}, self.target.clock)
+
     def prepare(self, *, synth: bool, cosim: bool) -> None:
         if synth or cosim:
             program_of(self.options.vendor)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edgecomp import interp
+from edgecomp.backends.estimate import Estimate
 from edgecomp.backends.hls.testbench import vector_text
 from edgecomp.backends.mcu import FOLDER, McuBackend, McuOptions, McuTarget, load_machine
 from edgecomp.backends.mcu.emit import NETWORK, emit
@@ -41,6 +42,9 @@ class McuFlow:
     def check(self, network: Network) -> tuple[Problem, ...]:
         return McuBackend().check(network, self.machine, self.options)
 
+    def doubts(self, network: Network) -> tuple[str, ...]:
+        return _oversize(self.machine, McuBackend().estimate(network, self.machine, self.options))
+
     def prepare(self, *, synth: bool, cosim: bool) -> None:
         if synth or cosim:
             raise UsageError("there is nothing to synthesise in C", where="--synth, --cosim", hint="leave them out")
@@ -50,8 +54,7 @@ class McuFlow:
         with clock.stage("writing the C sources"):
             files = _files(self, job.network, job.vectors)
             estimate = McuBackend().estimate(job.network, self.machine, self.options)
-        _refuse_oversize(self.machine, int(estimate.total["constant_bytes"].value),
-                         int(estimate.total["buffer_bytes"].value))  # fmt: skip
+        _refuse(self.machine, _oversize(self.machine, estimate))  # before a compiler stumbles over it
         with scratch_folder() as scratch, clock.stage(f"compiling and running the C on {self.machine.name}"):
             files.spill(scratch)
             measured = run_measured(scratch, self.machine)
@@ -78,14 +81,15 @@ def _refuse(machine: McuTarget, reasons: Sequence[str]) -> None:
         raise MismatchError(what, where=machine.name, hint="use a smaller network or a larger part")
 
 
-def _refuse_oversize(machine: McuTarget, constants: int, buffers: int) -> None:
-    """What cannot fit whatever the code's size, before a compiler stumbles over it."""
+def _oversize(machine: McuTarget, estimate: Estimate) -> tuple[str, ...]:
+    """What cannot fit whatever the code's size."""
+    constants, buffers = (int(estimate.total[name].value) for name in ("constant_bytes", "buffer_bytes"))
     reasons = []
     if machine.flash_bytes and constants > machine.flash_bytes:
         reasons.append(f"its constant tables alone take {constants} bytes of flash of {machine.flash_bytes}")
     if machine.ram_bytes and buffers > machine.ram_bytes:
         reasons.append(f"its buffers alone take {buffers} bytes of RAM of {machine.ram_bytes}")
-    _refuse(machine, reasons)
+    return tuple(reasons)
 
 
 def _resources(machine: McuTarget, measured: Measured) -> tuple[Resource, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from edgecomp import interp
 from edgecomp.backends.printed import PrintedBackend, PrintedOptions, PrintedTarget, load_library
+from edgecomp.backends.printed.options import Timing
 from edgecomp.errors import Problem, UsageError
 from edgecomp.flows.base import Built, Clock, Job, scratch_folder
 from edgecomp.ir import Network
@@ -30,6 +31,14 @@ class PrintedFlow:
 
     def check(self, network: Network) -> tuple[Problem, ...]:
         return PrintedBackend().check(network, self.library, self.options)
+
+    def doubts(self, network: Network) -> tuple[str, ...]:
+        from edgecomp.backends.printed.estimate import forecast
+
+        if self.options.form is Timing.SEQUENTIAL:
+            return ()
+        power = forecast(network, self.library).total["power"]
+        return _unsupplied(self.library, float(power.value), f" at {min(self.library.voltages):g} V")
 
     def prepare(self, *, synth: bool, cosim: bool) -> None:
         from edgecomp.backends.printed.mapping import abc_program
@@ -57,15 +66,20 @@ class PrintedFlow:
         with scratch_folder() as scratch, clock.stage("running the written netlist's testbench"):
             files.spill(scratch)
             verify_script(scratch, "printed")
-        supplied = any(at.supply for at in cost.voltages)
-        strongest = max((power for _, power in self.library.supplies), default=0.0)
-        needed = min(at.power_mw for at in cost.voltages)
         return Built(
             files=files, executions=("interpreter and mapped gates", "interpreter and the netlist's own testbench"),
             programs=("g++",), layers=forecast(network, self.library).layers, latency=None, resources=(),
             totals=mapped_figures(cost, self.library), synthesis={},
-            reasons=() if supplied else (f"{needed:.3g} mW, {strongest:g} mW is the strongest supply (estimate)",),
+            reasons=_unsupplied(self.library, min(at.power_mw for at in cost.voltages)),
         )  # fmt: skip
+
+
+def _unsupplied(library: PrintedTarget, needed: float, at: str = "") -> tuple[str, ...]:
+    """Why no supply carries so many mW."""
+    strongest = max((power for _, power in library.supplies), default=0.0)
+    if needed <= strongest:
+        return ()
+    return (f"{needed:.3g} mW{at}, {strongest:g} mW is the strongest supply (estimate)",)
 
 
 def printed_flow(target: str, settings: Mapping[str, str]) -> PrintedFlow:

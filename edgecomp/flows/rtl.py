@@ -52,6 +52,9 @@ class RtlFlow:
     def check(self, network: Network) -> tuple[Problem, ...]:
         return RtlBackend().check(network, self.part, self.options)
 
+    def doubts(self, network: Network) -> tuple[str, ...]:
+        return ()
+
     def prepare(self, *, synth: bool, cosim: bool) -> None:
         if cosim:
             raise UsageError("the RTL flow simulates its sources in every build", where="--cosim", hint="leave it out")

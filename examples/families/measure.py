@@ -39,10 +39,12 @@ from examples.families.train import rows_of
 HERE: Final = Path(__file__).resolve().parent
 COLUMNS: Final = {
     "hls": ("--target", "fpga"),
-    "rtl": ("--target", "fpga", "--flow", "rtl", "--synth"),
+    "rtl": ("--target", "fpga", "--flow", "rtl"),
     "printed": ("--target", "printed", "--set", "effort=quick"),
     "cortex_m0": ("--target", "cortex_m0"),
 }
+LONG: Final = ("merged_branches", "depthwise_separable", "network_in_network", "mixer")
+"""Those whose synthesis and its proofs take an hour and more: their RTL is simulated, and its LUTs are estimated."""
 RUN: Final = "import sys; from edgecomp.cli import main; sys.exit(main(sys.argv[1:]))"
 ROWS = 100
 """Test rows that every circuit is simulated on, beside the corners and random vectors."""
@@ -51,7 +53,8 @@ ROWS = 100
 def build(name: str, column: str, data: Path, seconds: float) -> dict[str, Any]:
     """The figures of one build, or what `build` says where it refuses."""
     out = Path("build/families") / f"{name}-{column}"
-    words = [sys.executable, "-c", RUN, "build", str(HERE / f"{name}.onnx"), *COLUMNS[column],
+    synth = ["--synth"] if column == "rtl" and name not in LONG else []
+    words = [sys.executable, "-c", RUN, "build", str(HERE / f"{name}.onnx"), *COLUMNS[column], *synth,
              "--data", str(data), "--out", str(out)]  # fmt: skip
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=seconds, check=False)
@@ -97,7 +100,7 @@ def estimated(name: str, column: str, x: NDArray[np.float32]) -> dict[str, Any]:
 
 
 def shown(result: dict[str, Any] | None, column: str) -> str:
-    """One cell of the table; estimates are marked by a tilde."""
+    """One cell of the table; areas that are estimates are marked by a tilde."""
     if result is None:
         return ""
     if "refused" in result:
@@ -108,9 +111,10 @@ def shown(result: dict[str, Any] | None, column: str) -> str:
             f"~{found['lut']:,} LUT, {found['cycles']} cycles")  # fmt: skip
     used = {name: value for name, (value, _) in result["resources"].items()}
     if column in ("hls", "rtl"):
-        return f"{used['LUT']:,} LUT, {used['FF']:,} FF, {result['cycles']} cycles"
+        mark = "~" if result["resources"]["LUT"][1] == "estimate" else ""
+        return f"{mark}{used['LUT']:,} LUT, {mark}{used['FF']:,} FF, {result['cycles']} cycles"
     if column == "printed":
-        return f"{result['totals']['area']:.3g} cm2"
+        return f"{result['totals']['area']:.3g} cm2, {result['totals']['power_1V']:,.0f} mW"
     sizes = ", ".join(f"{used[name]:,} B {name}" for name in sorted(used, reverse=True))
     return f"{sizes}, {result['totals']['instructions_mean']:,.0f} instructions"
 

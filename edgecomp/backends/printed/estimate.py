@@ -23,8 +23,14 @@ def predicted_cm2(circuit: Circuit, target: PrintedTarget) -> float:
     return (AND_CELLS * ands + XOR_CELLS * xors) * smallest / 1e8
 
 
+def mw_per_cm2(target: PrintedTarget, voltage: float) -> float:
+    """Static power of a square centimetre: the mean over the library's cells, each in its mean state."""
+    shares = [sum(cell.static_uw[voltage]) / len(cell.truth) / cell.area_um2 for cell in target.cells.values()]
+    return 1e5 * sum(shares) / len(shares)
+
+
 def forecast(network: Network, target: PrintedTarget) -> Estimate:
-    """Summed bits per layer, and the area that the circuit's gates foretell."""
+    """Summed bits per layer, and the area and power that the circuit's gates foretell."""
     values = network.values()
     layers = []
     for node in network.nodes:
@@ -33,8 +39,14 @@ def forecast(network: Network, target: PrintedTarget) -> Estimate:
             figure = Figure(value=bits, unit="bits", source=Source.MEASURED, method="signed digits times code bits")
             layers.append(LayerCost(node=node.name, kind=type(node).__name__, figures={"summed_bits": figure}))
     area = predicted_cm2(to_circuit(network, Form()), target)
-    total = Figure(value=round(area, 4), unit="cm2", source=Source.ESTIMATE, method="AND and XOR gates before mapping")
-    return Estimate(layers=tuple(layers), total={"area": total})
+    volts = min(target.voltages)
+    total = {
+        "area": Figure(value=round(area, 4), unit="cm2", source=Source.ESTIMATE,
+                       method="AND and XOR gates before mapping"),
+        "power": Figure(value=round(area * mw_per_cm2(target, volts), 4), unit="mW", source=Source.ESTIMATE,
+                        method=f"that area of a mean cell at {volts:g} V"),
+    }  # fmt: skip
+    return Estimate(layers=tuple(layers), total=total)
 
 
 def mapped_figures(cost: Cost, target: PrintedTarget) -> dict[str, Figure]:

@@ -227,7 +227,7 @@ def test_bounds_that_compare_less_change_no_code(tmp_path: Path, seed: int) -> N
         lo, hi = mixed if rng.random() < 0.5 else np.array([[-9] * 3, [11] * 3])
         node = Requant(name="q", x="x", multiplier=Ints(rng.integers(-4, 5, 3)), addend=Ints(rng.integers(-8, 9, 3)),
                        shift=int(rng.integers(1, 4)), lo=Ints(lo), hi=Ints(hi),
-                       rounding=Rounding(rng.choice(list(Rounding))))  # fmt: skip
+                       rounding=list(Rounding)[int(rng.integers(len(Rounding)))])  # fmt: skip
         nodes: tuple[Node, ...] = (Input(name="x", shape=(3, 1), lo=-8, hi=7), node, Output(name="y", x="q"))
         given = {"x": np.tile(np.resize(np.arange(-8, 8), SAMPLES).reshape(-1, 1, 1), (1, 3, 1))}
         networks[f"n{number}"] = (Network(nodes=nodes), given)

@@ -6,9 +6,12 @@ import csv
 import json
 import math
 import shutil
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from edgecomp import interp
@@ -21,6 +24,7 @@ from edgecomp.approx.knobs import Kind, KnobVariation, changes_of, counts, knobs
 from edgecomp.approx.search import front_of
 from edgecomp.cli import main
 from edgecomp.errors import InexpressibleError
+from edgecomp.export import from_onnx, to_onnx
 from edgecomp.ir import Dense, Input, Ints, Network, Output, Requant, Rounding
 from edgecomp.pipeline import read_model
 
@@ -190,9 +194,50 @@ def test_an_fpga_is_explored_with_yosys(tmp_path: Path, monkeypatch: pytest.Monk
     assert any(isinstance(node, Dense) for node in network.nodes)
 
 
-def test_a_regression_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    muon = EXAMPLE.parent / "muon"
-    data = shutil.copy(muon / "data.npz", tmp_path / "rows.npz")
-    assert main(["explore", str(muon / "model.onnx"), "--target", "fpga", "--data", str(data), "--out",
-                 str(tmp_path / "out")]) == 2  # fmt: skip
-    assert "class" in capsys.readouterr().err
+def regression(folder: Path) -> Network:
+    """model.onnx, edgecomp.toml with an outlier, and rows.npz whose targets are off by noise and, for three, lost."""
+    *nodes, last, _ = perceptron().nodes
+    assert isinstance(last, Dense)
+    line = replace(last, weight=Ints(last.weight.array[:1]))
+    network = Network(nodes=(*nodes, line, Output(name="y", x="d1", scale=(Fraction(1, 8),))))
+    (folder / "model.onnx").write_bytes(to_onnx(network).SerializeToString())
+    (folder / "edgecomp.toml").write_text(
+        '[project]\nname = "line"\nmodel = "model.onnx"\ntask = "regression"\n[options]\noutlier = 20\n'
+    )
+    x = np.random.default_rng(1).integers(0, 16, (300, 6))
+    y = interp.outputs(network, {"x": x})["y"] / 8 + np.random.default_rng(2).normal(0, 2, (300, 1))
+    y[:3] += 1e6
+    np.savez(folder / "rows.npz", x=x.astype(np.float32), y=y.astype(np.float32))
+    return network
+
+
+def test_a_regression_is_explored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(explore, "SPREAD", {"mcu": 4})
+    network, out = regression(tmp_path), tmp_path / "out"
+    command = ["explore", str(tmp_path), "--target", "cortex_m0", "--data", str(tmp_path / "rows.npz"), "--out",
+               str(out), "--generations", "6", "--population", "12", "--budget-accuracy", "0.1"]  # fmt: skip
+    assert main(command) == 0
+    summary = json.loads((out / "explore.json").read_text())
+    (chosen,) = summary["chosen"]
+    assert chosen["measured"][0] < summary["exact"]["measured"][0]
+    assert chosen["approximations"]["values_changed"] > 0.5
+    with np.load(tmp_path / "rows.npz") as rows:
+        codes, y = rows["x"].astype(np.int64), rows["y"].astype(np.float64)
+    made = from_onnx(onnx.load(out / "budget-0.1.onnx"))
+    assert made is not None
+    for one, told in ((network, summary["exact"]), (made, chosen)):
+        off = np.minimum(np.abs(interp.outputs(one, {"x": codes})["y"] / 8 - y), 20)
+        assert told["accuracy"] == pytest.approx(1 - math.sqrt((off**2).mean()) / y.std())
+    report = json.loads((out / "budget-0.1" / "report.json").read_text())
+    assert report["verdict"]["exact"]
+
+
+def test_regressions_that_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    regression(tmp_path)
+    np.savez(tmp_path / "flat.npz", x=np.zeros((9, 6), np.float32), y=np.ones((9, 1), np.float32))
+    command = ["explore", str(tmp_path), "--out", str(tmp_path / "out"), "--data"]
+    assert main([*command, str(tmp_path / "rows.npz"), "--target", "printed"]) == 3
+    assert "printed circuits are explored of classifiers" in capsys.readouterr().err
+    assert main([*command, str(tmp_path / "flat.npz"), "--target", "cortex_m0"]) == 2
+    assert "flat.npz: all targets are one number" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

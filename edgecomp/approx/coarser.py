@@ -14,7 +14,7 @@ from edgecomp import interp
 from edgecomp.approx.coarse import Means, coarsen
 from edgecomp.approx.executor import Genes, Scores
 from edgecomp.approx.foretell import luts_and_cycles, work
-from edgecomp.approx.ground import UNMEASURED, Codes, Selection, classes_of
+from edgecomp.approx.ground import UNMEASURED, Codes, Selection
 from edgecomp.approx.knobs import Kind, Knob, KnobVariation, changes_of, counts, knobs_of
 from edgecomp.approx.search import Variation
 from edgecomp.errors import InexpressibleError, MismatchError, UsageError, raise_all
@@ -77,8 +77,10 @@ class CoarseTask:
     @property
     def digest(self) -> str:
         """Of the network, the target and the data."""
-        parts = [np.ascontiguousarray(codes).tobytes() for codes in (*self.selection.inputs.values(), self.selection.y)]
-        return hashlib.sha256(f"{self.maker.exact} {self.foretell}".encode() + b"".join(parts)).hexdigest()
+        seen = self.selection
+        parts = [np.ascontiguousarray(codes).tobytes() for codes in (*seen.inputs.values(), seen.y)]
+        head = f"{self.maker.exact} {self.foretell} {seen.outlier}"
+        return hashlib.sha256(head.encode() + b"".join(parts)).hexdigest()
 
     def scores(self, genes: Genes) -> Scores:
         return np.array([self._score(row) for row in genes]).reshape(len(genes), 1 + self.costs)
@@ -88,8 +90,7 @@ class CoarseTask:
             network = self.maker.network(genes)
         except InexpressibleError:
             return (1.0, *[WORST] * self.costs)
-        wrong = (classes_of(network, self.selection.inputs) != self.selection.y).mean()
-        return (float(wrong), *self.foretell(network))
+        return (self.selection.error(network), *self.foretell(network))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +134,7 @@ class CoarseGround:
     def searched(self, selection: Selection, seed: int) -> Selection:
         """As many rows as the time of a search allows."""
         kept = np.sort(np.random.default_rng(seed).permutation(len(selection.y))[:ROWS])
-        return Selection(inputs={name: codes[kept] for name, codes in selection.inputs.items()}, y=selection.y[kept])
+        return selection.rows(kept)
 
     def network(self, genes: Genes) -> Network:
         return self.maker.network(genes)

@@ -12,17 +12,17 @@ import numpy as np
 
 from edgecomp.approx.executor import Genes, Scores, dask, local
 from edgecomp.approx.front import Check, Explored, Point, checks_of, front_files
-from edgecomp.approx.ground import Ground, Selection, classes_of
+from edgecomp.approx.ground import Ground, Selection
 from edgecomp.approx.search import Front, Plan, front_of, search
 from edgecomp.contract import quantise_input
-from edgecomp.data import check_targets, load_data
+from edgecomp.data import check_targets, decide_task, load_data
 from edgecomp.errors import DataError, DiskError, MismatchError, UsageError
 from edgecomp.export import to_onnx
 from edgecomp.flows import Progress
 from edgecomp.ir import Network
 from edgecomp.passes import decides
-from edgecomp.pipeline import BuildRequest, build, read_model
-from edgecomp.project import Task, family_of, find_project
+from edgecomp.pipeline import BuildRequest, build, outlier_of, read_model
+from edgecomp.project import Project, Task, family_of, find_project
 
 CHECKPOINT, TRAINING, OURS, POINTS = "checkpoint.npz", "train.npz", "explore.json", "points"
 SPREAD = {"printed": 12, "fpga": 8, "mcu": 12}  # candidates over the whole front that are measured
@@ -80,8 +80,9 @@ def explore(request: ExploreRequest, progress: Progress) -> Explored:
     progress.stage("reading the model and its selection data")
     network = read_model(project.model).network
     path = request.data or project.model.parent / TRAINING
-    selection = _selection(network, path, project.data, given=request.data is not None)
+    selection = _selection(network, path, project, given=request.data is not None)
     ground = ground_for(family, network, part, selection)
+    own = _own(selection)
     _claim(out)
     plan = request.plan(family)
     front = _searched(request, plan, ground, selection, out, progress)
@@ -92,12 +93,12 @@ def explore(request: ExploreRequest, progress: Progress) -> Explored:
     for budget, pick in picks:
         point, made = points[pick], ground.network(points[pick].genes)
         _verify(point, made, selection)
-        changed = classes_of(ground.exact, selection.inputs) != classes_of(made, selection.inputs)
-        said = {**ground.declare(point.genes), "classes_changed": float(changed.mean())}
+        what = "values_changed" if selection.regression else "classes_changed"
+        said = {**ground.declare(point.genes), what: selection.changed(ground.exact, made)}
         folder, model = out / f"budget-{budget:g}", out / f"budget-{budget:g}.onnx"
         _write(model, to_onnx(made).SerializeToString(deterministic=True))
         build(BuildRequest(model=model, target=request.target, flow=ground.flow, out=folder, data=project.data,
-                           settings=ground.settings, synth=ground.synth, notes=noted(exact, point, said),
+                           settings={**ground.settings, **own}, synth=ground.synth, notes=noted(exact, point, said),
                            approximates=ground.exact), progress)  # fmt: skip
         chosen.append((budget, point, said, folder))
     found = Explored(folder=out, costs=ground.costs, exact=exact, points=tuple(points), chosen=tuple(chosen),
@@ -126,7 +127,7 @@ def noted(exact: Point, point: Point, said: Mapping[str, object]) -> tuple[str, 
 
 def _verify(point: Point, network: Network, selection: Selection) -> None:
     """MismatchError unless the interpreter finds the accuracy that the search counted."""
-    right = (classes_of(network, selection.inputs) == selection.y).mean()
+    right = 1 - selection.error(network)
     if abs(right - point.accuracy) > 1e-9:
         what = f"the search counted an accuracy of {point.accuracy:.6f}, the network has {right:.6f}"
         hint = "this is a fault of edgecomp: please report it with the model"
@@ -189,8 +190,17 @@ def _write_points(found: Explored, ground: Ground) -> None:
         _write(found.folder / POINTS / f"{number}.onnx", content)
 
 
-def _selection(network: Network, path: Path, test: Path | None, *, given: bool) -> Selection:
-    """The selection data as host codes and classes."""
+def _own(selection: Selection) -> dict[str, str]:
+    """What the bundles' builds must be told of a regression."""
+    if not selection.regression:
+        return {}
+    return {"task": Task.REGRESSION.value,
+            **({"outlier": f"{selection.outlier:g}"} if math.isfinite(selection.outlier) else {})}  # fmt: skip
+
+
+def _selection(network: Network, path: Path, project: Project, *, given: bool) -> Selection:
+    """The selection data as host codes, and classes or a regression's targets."""
+    test = project.data
     hint = "give labelled data that is not the test's with --data FILE.npz"
     if not given and not path.exists():
         raise UsageError("a search needs labelled selection data", where=str(path), hint=hint)
@@ -200,10 +210,15 @@ def _selection(network: Network, path: Path, test: Path | None, *, given: bool) 
     if data.y is None or not len(data.y):
         raise DataError("holds no classes y", where=str(path), hint=hint)
     value = network.values()[network.outputs[0].name]
-    classes = value.greatest + 1 if decides(network) else value.size
-    check_targets(data, Task.CLASSES, classes, where=str(path))
+    task = Task.CLASSES if decides(network) else decide_task(project.task, data, value.size)
+    check_targets(data, task, value.greatest + 1 if decides(network) else value.size, where=str(path))
     codes = {node.name: quantise_input(node, data.x[node.source or node.name]) for node in network.inputs}
-    return Selection(inputs=codes, y=data.y.astype(np.int64))
+    if task is Task.CLASSES:
+        return Selection(inputs=codes, y=data.y.astype(np.int64))
+    y = data.y.reshape(len(data.y), -1).astype(np.float64)
+    if not y.var():
+        raise DataError("all targets are one number", where=str(path), hint=hint)
+    return Selection(inputs=codes, y=y, outlier=outlier_of(project.options) or math.inf)
 
 
 def _points(front: Front, ground: Ground, selection: Selection) -> tuple[list[Point], Point]:

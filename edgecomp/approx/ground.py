@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,14 +23,43 @@ UNMEASURED = (math.inf, math.inf)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Labelled selection data: host codes (N, ...) by input, and classes (N,)."""
+    """Labelled selection data: host codes (N, ...) by input, and classes (N,) or a regression's targets (N, outputs).
+
+    A regression's differences count as `outlier` at most.
+    """
 
     inputs: Mapping[str, Codes]
-    y: Codes
+    y: NDArray[Any]
+    outlier: float = math.inf
+
+    @property
+    def regression(self) -> bool:
+        return self.y.dtype.kind == "f"
+
+    def rows(self, kept: NDArray[np.int64]) -> Selection:
+        """Those rows of it."""
+        return replace(self, inputs={name: codes[kept] for name, codes in self.inputs.items()}, y=self.y[kept])
+
+    def error(self, network: Network) -> float:
+        """The share of rows whose class is wrong; of a regression, the root mean squared difference as a share of the
+        targets' own spread."""
+        if not self.regression:
+            return float((classes_of(network, self.inputs) != self.y).mean())
+        end = network.outputs[0]
+        found = real_output(end, interp.outputs(network, self.inputs)[end.name]).reshape(self.y.shape)
+        difference = np.minimum(np.abs(found - self.y), self.outlier)
+        return float(np.sqrt((difference**2).mean() / self.y.var(axis=0).mean()))
+
+    def changed(self, one: Network, other: Network) -> float:
+        """The share of rows for which two networks give unlike classes, or a regression's unlike values."""
+        if not self.regression:
+            return float((classes_of(one, self.inputs) != classes_of(other, self.inputs)).mean())
+        ends = [interp.outputs(n, self.inputs)[n.outputs[0].name].reshape(len(self.y), -1) for n in (one, other)]
+        return float((ends[0] != ends[1]).any(axis=1).mean())
 
 
 class Ground(Protocol):
-    """One family's way to explore. Scores are the share wrong and the foretold costs that the search minimises."""
+    """One family's way to explore. Scores are the error and the foretold costs, all minimised."""
 
     @property
     def exact(self) -> Network:

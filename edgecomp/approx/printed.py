@@ -22,6 +22,7 @@ from edgecomp.backends.printed import PrintedTarget, load_library
 from edgecomp.backends.printed.design import make_design, simulate_design
 from edgecomp.backends.printed.estimate import mw_per_cm2
 from edgecomp.backends.printed.options import Effort, PrintedOptions
+from edgecomp.errors import InexpressibleError
 from edgecomp.ir import Network
 from edgecomp.passes import with_argmax
 
@@ -119,6 +120,9 @@ class PrintedGround:
 
 def printed_ground(network: Network, part: str, selection: Selection) -> PrintedGround:
     """InexpressibleError for a network that is no perceptron."""
+    if selection.regression:
+        raise InexpressibleError("printed circuits are explored of classifiers", where="explore",
+                                 hint="give data with integer classes, or explore for fpga or mcu")  # fmt: skip
     exact = with_argmax(network)
     return PrintedGround(exact=exact, classifier=read_classifier(exact), library=load_library(part),
                          selection=selection)  # fmt: skip

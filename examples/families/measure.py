@@ -40,7 +40,7 @@ HERE: Final = Path(__file__).resolve().parent
 COLUMNS: Final = {
     "hls": ("--target", "fpga"),
     "rtl": ("--target", "fpga", "--flow", "rtl"),
-    "printed": ("--target", "printed", "--set", "effort=quick"),
+    "printed": ("--target", "printed", "--set", "effort=quick", "--set", "head=logits"),
     "cortex_m0": ("--target", "cortex_m0"),
 }
 LONG: Final = ("merged_branches", "depthwise_separable", "network_in_network", "mixer")

@@ -2,8 +2,8 @@
 
     python -m benchmarks.mcu_nets [--data-root DIR]
 
-shows by how much the accuracy of each pair of widths is off the float network's, by cross-validation within training
-rows: what `BITS` was chosen by.
+shows by how much the accuracy of each pair of widths is off the float network's, by cross-validation within the
+training rows of three seeds: what `BITS` was chosen by.
 """
 
 from __future__ import annotations

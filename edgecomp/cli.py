@@ -255,8 +255,10 @@ def check(model: Path, target: str, settings: tuple[str, ...]) -> None:
     from edgecomp.project import parse_settings
 
     doubts = pipeline.check(model, target, parse_settings(settings))
-    short = f", but it is foretold not to fit: {'; '.join(doubts)}" if doubts else ""
-    deliver(f"{model}: nothing stands in the way of {target}{short}")
+    if doubts:
+        deliver(f"{model}: {target} refuses nothing, but it is foretold not to fit: {'; '.join(doubts)}")
+    else:
+        deliver(f"{model}: nothing stands in the way of {target}")
 
 
 @cli.command()

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecomp.ir import Conv, Dense, Ints, MaxPool, Network, Node, Requant, Reshape, Step, operands
+from edgecomp.ir import Conv, Dense, Ints, MaxPool, Network, Node, Requant, Reshape, Rounding, Step, operands
 
 Channels = NDArray[np.bool_]
 
@@ -105,6 +105,7 @@ def _without(node: Node, idle: Channels) -> Node:
 def _reduced(node: Requant) -> Requant:
     """The same rescaling without the power of two that its constants have in common: a channel gone may leave one."""
     both = int(np.bitwise_or.reduce([*node.multiplier.array, *node.addend.array]))
-    spare = min(node.shift, (both & -both).bit_length() - 1) if both else 0
+    least = int(node.rounding is Rounding.HALF_EVEN)  # to which it is no rounding any more
+    spare = max(min(node.shift - least, (both & -both).bit_length() - 1), 0) if both else 0
     multiplier, addend = (Ints(p.array >> spare) for p in (node.multiplier, node.addend))
     return replace(node, multiplier=multiplier, addend=addend, shift=node.shift - spare)

@@ -121,8 +121,9 @@ def split_settings(settings: Mapping[str, str]) -> tuple[dict[str, str], dict[st
 
 def check(model: Path, target: str, settings: Mapping[str, str]) -> tuple[str, ...]:
     """Why the model is foretold not to fit; InexpressibleError with all that the flow would refuse, at once."""
-    flow = flow_for(target, None, split_settings(settings)[1])
-    network = read_model(find_project(model).model).network
+    project = find_project(model)
+    flow = flow_for(target, None, split_settings({**project.options, **settings})[1])
+    network = read_model(project.model).network
     raise_all(InexpressibleError, flow.check(network))
     return flow.doubts(network)
 

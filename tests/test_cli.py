@@ -181,7 +181,7 @@ def test_check(flow: Flow, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "m.onnx: nothing stands in the way of fpga\n"
     flow.doubts = ("9 LUT of 8 (estimate)", "7 FF of 6 (estimate)")
     assert cli.main(["check", "m.onnx", "--target", "fpga"]) == Exit.DONE
-    said = "nothing stands in the way of fpga, but it is foretold not to fit"
+    said = "fpga refuses nothing, but it is foretold not to fit"
     assert capsys.readouterr().out == f"m.onnx: {said}: 9 LUT of 8 (estimate); 7 FF of 6 (estimate)\n"
     flow.problems = (Problem(what="bad", where="n1", hint="h"), Problem(what="worse", where="n2"))
     assert cli.main(["check", "m.onnx", "--target", "fpga"]) == Exit.INEXPRESSIBLE

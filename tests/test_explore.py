@@ -19,7 +19,7 @@ from edgecomp.approx import coarser, executor, explore
 from edgecomp.approx.coarse import Change, coarsen
 from edgecomp.approx.foretell import luts_and_cycles, work
 from edgecomp.approx.front import Point, checks_of
-from edgecomp.approx.ground import Selection, classes_of
+from edgecomp.approx.ground import Selection, classes_of, of_regression
 from edgecomp.approx.knobs import Kind, KnobVariation, changes_of, counts, knobs_of
 from edgecomp.approx.search import front_of
 from edgecomp.cli import main
@@ -227,9 +227,52 @@ def test_a_regression_is_explored(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert made is not None
     for one, told in ((network, summary["exact"]), (made, chosen)):
         off = np.minimum(np.abs(interp.outputs(one, {"x": codes})["y"] / 8 - y), 20)
-        assert told["accuracy"] == pytest.approx(1 - math.sqrt((off**2).mean()) / y.std())
+        spread = np.minimum(np.abs(y - np.median(y)), 20)
+        assert told["accuracy"] == pytest.approx(1 - math.sqrt((off**2).mean() / (spread**2).mean()))
+    assert summary["exact"]["accuracy"] > chosen["accuracy"] > 0.7  # three lost targets do not hide what is lost
     report = json.loads((out / "budget-0.1" / "report.json").read_text())
     assert report["verdict"]["exact"]
+
+
+def test_a_regression_is_not_judged_by_what_is_lost() -> None:
+    """Targets that are lost would make everything look small beside their spread; two outputs count alike."""
+    network, rng = perceptron(), np.random.default_rng(3)
+    x = rng.integers(0, 16, (200, 6))
+    y = interp.outputs(network, {"x": x})["y"] + rng.normal(0, 1, (200, 3))
+    y[:4] += 1e9
+    seen = of_regression({"x": x}, y, 50.0)
+    dead = Dense(name="d1", x="r", weight=Ints(np.zeros((3, 8), int)), bias=Ints([0]))
+    ruined = Network(nodes=(*network.nodes[:3], dead, network.nodes[4]))
+    assert seen.error(network) < 0.3
+    assert seen.error(ruined) > 0.9
+    assert seen.rows(np.arange(9)).spread is seen.spread
+    assert seen.changed(network, network) == 0
+    assert seen.changed(network, ruined) > 0.9
+
+
+def test_candidates_that_need_wide_integers_are_the_worst(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = perceptron()
+    seen = of_regression({"x": np.arange(60).reshape(10, 6) % 16}, np.arange(30.0).reshape(10, 3) * 1e-6, math.inf)
+    ground = coarser.CoarseGround(maker=coarser.maker_of(network, coarser.OF_MCU, seen), cost=lambda n: (work(n),) * 2,
+                                  foretell=lambda n: (1.0, 2.0), costs=("a", "b"))  # fmt: skip
+    task = ground.task(seen)
+    exact = task.scores(ground.exact_genes)
+    assert exact[0, 0] > 1
+
+    def refused(*_: object) -> Network:
+        raise InexpressibleError("too wide", where="explore")
+
+    monkeypatch.setattr(coarser, "coarsen", refused)
+    worst = task.scores(np.ones_like(ground.exact_genes))
+    assert len(front_of(np.zeros((2, 1), np.int32), np.concatenate([exact, worst])).scores) == 1
+
+
+def test_networks_with_several_outputs_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network = perceptron()
+    two = Network(nodes=(*network.nodes, Output(name="z", x="r")))
+    (tmp_path / "two.onnx").write_bytes(to_onnx(two).SerializeToString())
+    assert main(["explore", str(tmp_path / "two.onnx"), "--target", "cortex_m0", "--out", str(tmp_path / "out")]) == 3
+    assert "the model has 2 outputs; one is explored" in capsys.readouterr().err
 
 
 def test_regressions_that_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -239,5 +282,5 @@ def test_regressions_that_are_refused(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main([*command, str(tmp_path / "rows.npz"), "--target", "printed"]) == 3
     assert "printed circuits are explored of classifiers" in capsys.readouterr().err
     assert main([*command, str(tmp_path / "flat.npz"), "--target", "cortex_m0"]) == 2
-    assert "flat.npz: all targets are one number" in capsys.readouterr().err
+    assert "flat.npz: all targets of an output are one number" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -246,8 +246,22 @@ def test_channels_that_are_constant_take_no_flash(tmp_path: Path) -> None:
     assert "int8_t d_weight[4] " in source
     assert "int8_t q_multiplier[2] " in source
     assert "int8_t e_weight[4] " in source
-    assert "int64_t" not in source.partition("READ_qword")[2].partition("net_predict")[2].partition("quantise")[0]
+    body = source.partition("int8_t d_weight")[2].partition("net_quantise")[0]
+    assert "q_multiplier" in body
+    assert "int64_t" not in body
     assert differing(tmp_path, {"still": (network, random_inputs(network, 1, SAMPLES))}) == {"still": 0}
+
+
+def test_a_rounding_to_even_stays_one(tmp_path: Path) -> None:
+    """What is left of the constants is even, but a shift of 0 would be no rounding."""
+    nodes: tuple[Node, ...] = (
+        Input(name="x", shape=(2,), lo=0, hi=7), Dense(name="d", x="x", weight=Ints([[1, 2], [0, 0]]), bias=Ints([0])),
+        Requant(name="q", x="d", multiplier=Ints([2, 1]), addend=Ints([2, 1]), shift=1, lo=Ints([0]), hi=Ints([15]),
+                rounding=Rounding.HALF_EVEN),
+        Dense(name="e", x="q", weight=Ints([[1, 2]]), bias=Ints([0])), Output(name="y", x="e"),
+    )  # fmt: skip
+    network = Network(nodes=nodes)
+    assert differing(tmp_path, {"even": (network, random_inputs(network, 1, SAMPLES))}) == {"even": 0}
 
 
 def test_names_and_types() -> None:

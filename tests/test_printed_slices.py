@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -10,8 +13,10 @@ from edgecomp.backends.printed import load_library, mapping, slices
 from edgecomp.backends.printed.cost import area_cm2
 from edgecomp.backends.printed.forms import Form
 from edgecomp.backends.printed.gates import Circuit, Gates, Kind, Port
+from edgecomp.backends.printed.library import cell_models
 from edgecomp.backends.printed.lower import to_circuit
 from edgecomp.backends.printed.mapping import map_circuit
+from edgecomp.backends.printed.verilog import netlist_verilog
 from edgecomp.errors import ToolError
 from edgecomp.simulate.gates import simulate
 from tests.networks import random_inputs
@@ -80,6 +85,31 @@ def test_ends_that_are_inverted_constant_or_inputs() -> None:
         value = (1 ^ value & x[1 + k % 8]) ^ x[(3 * k) % 9]
     expected = (1 ^ value) + 2 + 4 * x[4] + 8 + 16 * value
     assert np.array_equal(got[:, 0], expected)
+
+
+@pytest.mark.parametrize("name", ["n5", "n3", "u0", "tie1"])
+@pytest.mark.parametrize("large", [False, True])
+def test_ports_may_be_called_as_wires_are(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, large: bool
+) -> None:
+    if not large:
+        monkeypatch.setattr(mapping, "LARGE", 10**6)
+    target, gates = load_library(), Gates()
+    x = [gates.add_input(f"{name}" if k == 0 else f"x{k}", 0, 1, signed=False).bits[0] for k in range(4)]
+    value = x[0]
+    for k in range(250):
+        value = gates.differ(gates.both(value, x[k % 3 + 1]) ^ 1, x[k * k % 4])
+    circuit = gates.finish([Port(node="y", index=0, bits=(value,), signed=False)])
+    netlist = map_circuit(circuit, target, scripts=[MAP]).netlist
+    codes = np.arange(16)
+    given = {port.node: codes.reshape(-1, 1) >> k & 1 for k, port in enumerate(circuit.inputs)}
+    got = simulate(netlist, target, given).outputs["y"][:, 0]
+    wanted = codes & 1
+    for k in range(250):
+        wanted = (1 ^ wanted & (codes >> (k % 3 + 1))) & 1 ^ (codes >> (k * k % 4)) & 1
+    assert np.array_equal(got, wanted)
+    (tmp_path / "a.v").write_text(netlist_verilog(netlist, target, "top") + cell_models(target, netlist.names))
+    subprocess.run(["iverilog", "-g2005", "-o", "a.vvp", "a.v"], cwd=tmp_path, check=True)
 
 
 def test_a_script_that_fails_is_reported_and_the_other_kept() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -27,7 +28,6 @@ ROWS = 1000  # of the selection data, that the search counts
 SAMPLES = 16  # that a measurement on a core runs
 OF_FPGA = frozenset(Kind)
 OF_MCU = frozenset({Kind.WEIGHT_BITS, Kind.CHANNEL, Kind.FLOORED})
-WORST = 1e12  # what a candidate costs that needs integers too wide
 
 Foretell = Callable[[Network], tuple[float, ...]]
 
@@ -89,7 +89,7 @@ class CoarseTask:
         try:
             network = self.maker.network(genes)
         except InexpressibleError:
-            return (1.0, *[WORST] * self.costs)
+            return (math.inf, *[math.inf] * self.costs)
         return (self.selection.error(network), *self.foretell(network))
 
 

@@ -12,16 +12,16 @@ import numpy as np
 
 from edgecomp.approx.executor import Genes, Scores, dask, local
 from edgecomp.approx.front import Check, Explored, Point, checks_of, front_files
-from edgecomp.approx.ground import Ground, Selection
+from edgecomp.approx.ground import Ground, Selection, of_regression
 from edgecomp.approx.search import Front, Plan, front_of, search
 from edgecomp.contract import quantise_input
-from edgecomp.data import check_targets, decide_task, load_data
-from edgecomp.errors import DataError, DiskError, MismatchError, UsageError
+from edgecomp.data import load_data
+from edgecomp.errors import DataError, DiskError, InexpressibleError, MismatchError, UsageError
 from edgecomp.export import to_onnx
 from edgecomp.flows import Progress
 from edgecomp.ir import Network
 from edgecomp.passes import decides
-from edgecomp.pipeline import BuildRequest, build, outlier_of, read_model
+from edgecomp.pipeline import BuildRequest, build, outlier_of, read_model, split_settings, task_of
 from edgecomp.project import Project, Task, family_of, find_project
 
 CHECKPOINT, TRAINING, OURS, POINTS = "checkpoint.npz", "train.npz", "explore.json", "points"
@@ -79,6 +79,9 @@ def explore(request: ExploreRequest, progress: Progress) -> Explored:
     _free(out)
     progress.stage("reading the model and its selection data")
     network = read_model(project.model).network
+    if len(network.outputs) > 1:
+        raise InexpressibleError(f"the model has {len(network.outputs)} outputs; one is explored", where="explore",
+                                 hint="leave out the others, or build it as it is")  # fmt: skip
     path = request.data or project.model.parent / TRAINING
     selection = _selection(network, path, project, given=request.data is not None)
     ground = ground_for(family, network, part, selection)
@@ -195,7 +198,7 @@ def _own(selection: Selection) -> dict[str, str]:
     if not selection.regression:
         return {}
     return {"task": Task.REGRESSION.value,
-            **({"outlier": f"{selection.outlier:g}"} if math.isfinite(selection.outlier) else {})}  # fmt: skip
+            **({"outlier": repr(selection.outlier)} if math.isfinite(selection.outlier) else {})}  # fmt: skip
 
 
 def _selection(network: Network, path: Path, project: Project, *, given: bool) -> Selection:
@@ -208,17 +211,17 @@ def _selection(network: Network, path: Path, project: Project, *, given: bool) -
         raise UsageError("the test data cannot select what is tested with it", where=str(path), hint=hint)
     data = load_data(path, {node.source or node.name: node.shape for node in network.inputs})
     if data.y is None or not len(data.y):
-        raise DataError("holds no classes y", where=str(path), hint=hint)
-    value = network.values()[network.outputs[0].name]
-    task = Task.CLASSES if decides(network) else decide_task(project.task, data, value.size)
-    check_targets(data, task, value.greatest + 1 if decides(network) else value.size, where=str(path))
+        raise DataError("holds no y", where=str(path), hint=hint)
+    own = split_settings(project.options)[0]
+    task = task_of({} if decides(network) else own, Task.CLASSES if decides(network) else project.task, data, network,
+                   path)  # fmt: skip
     codes = {node.name: quantise_input(node, data.x[node.source or node.name]) for node in network.inputs}
     if task is Task.CLASSES:
         return Selection(inputs=codes, y=data.y.astype(np.int64))
-    y = data.y.reshape(len(data.y), -1).astype(np.float64)
-    if not y.var():
-        raise DataError("all targets are one number", where=str(path), hint=hint)
-    return Selection(inputs=codes, y=y, outlier=outlier_of(project.options) or math.inf)
+    found = of_regression(codes, data.y.reshape(len(data.y), -1).astype(np.float64), outlier_of(own) or math.inf)
+    if found.spread is not None and not found.spread.all():
+        raise DataError("all targets of an output are one number", where=str(path), hint=hint)
+    return found
 
 
 def _points(front: Front, ground: Ground, selection: Selection) -> tuple[list[Point], Point]:

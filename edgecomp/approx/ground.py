@@ -25,30 +25,31 @@ UNMEASURED = (math.inf, math.inf)
 class Selection:
     """Labelled selection data: host codes (N, ...) by input, and classes (N,) or a regression's targets (N, outputs).
 
-    A regression's differences count as `outlier` at most.
+    A regression's differences count as `outlier` at most; `spread` (outputs,) is what their root mean square would be
+    if every row were given its target's median.
     """
 
     inputs: Mapping[str, Codes]
     y: NDArray[Any]
     outlier: float = math.inf
+    spread: NDArray[np.float64] | None = None
 
     @property
     def regression(self) -> bool:
-        return self.y.dtype.kind == "f"
+        return self.spread is not None
 
     def rows(self, kept: NDArray[np.int64]) -> Selection:
         """Those rows of it."""
         return replace(self, inputs={name: codes[kept] for name, codes in self.inputs.items()}, y=self.y[kept])
 
     def error(self, network: Network) -> float:
-        """The share of rows whose class is wrong; of a regression, the root mean squared difference as a share of the
-        targets' own spread."""
-        if not self.regression:
+        """The share of rows whose class is wrong; of a regression, the root mean squared difference as a share of its
+        spread, over all outputs."""
+        if self.spread is None:
             return float((classes_of(network, self.inputs) != self.y).mean())
         end = network.outputs[0]
         found = real_output(end, interp.outputs(network, self.inputs)[end.name]).reshape(self.y.shape)
-        difference = np.minimum(np.abs(found - self.y), self.outlier)
-        return float(np.sqrt((difference**2).mean() / self.y.var(axis=0).mean()))
+        return float(np.sqrt(((_capped(found - self.y, self.outlier) / self.spread) ** 2).mean()))
 
     def changed(self, one: Network, other: Network) -> float:
         """The share of rows for which two networks give unlike classes, or a regression's unlike values."""
@@ -56,6 +57,16 @@ class Selection:
             return float((classes_of(one, self.inputs) != classes_of(other, self.inputs)).mean())
         ends = [interp.outputs(n, self.inputs)[n.outputs[0].name].reshape(len(self.y), -1) for n in (one, other)]
         return float((ends[0] != ends[1]).any(axis=1).mean())
+
+
+def of_regression(inputs: Mapping[str, Codes], y: NDArray[np.float64], outlier: float) -> Selection:
+    """With its spread, which is 0 for an output whose targets are one number."""
+    off = _capped(y - np.median(y, axis=0), outlier)
+    return Selection(inputs=inputs, y=y, outlier=outlier, spread=np.sqrt((off**2).mean(axis=0)))
+
+
+def _capped(difference: NDArray[np.float64], outlier: float) -> NDArray[np.float64]:
+    return np.minimum(np.abs(difference), outlier)
 
 
 class Ground(Protocol):

@@ -1,4 +1,4 @@
-"""NSGA-II over the genes of a classifier: wrong rows of selection data against what it is foretold to cost.
+"""NSGA-II over the genes of a network: its error on selection data against what it is foretold to cost.
 
 Sorting and crowding are pymoo's. Each generation draws from a generator seeded with (seed, generation): a search that
 goes on from its last checkpoint gives what one that was never stopped gives.
@@ -40,7 +40,7 @@ class Plan:
 class Front:
     """Candidates none of which is beaten by another: genes (P, G), scores (P, 1 + costs).
 
-    A score is the share wrong, then each foretold cost.
+    A score is the error, then each foretold cost.
     """
 
     genes: Genes

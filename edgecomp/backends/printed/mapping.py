@@ -46,7 +46,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mapped:
-    """The smallest netlist, proven equivalent to the circuit; every attempt beside it."""
+    """The smallest netlist, proven equivalent to the circuit, a large one's slice by slice; every attempt beside it."""
 
     netlist: Netlist
     attempts: tuple[Attempt, ...]
@@ -119,7 +119,7 @@ def _map_whole(
     circuit: Circuit, target: PrintedTarget, scripts: Sequence[str], workers: int, progress: Advance | None,
     offset: int, *, slice_of: bool = False,
 ) -> Mapped:  # fmt: skip
-    """Of a slice there is no Verilog that anyone sees, so Yosys has nothing to read."""
+    """One circuit, or a slice of one: of that there is no Verilog that anyone sees, so Yosys has nothing to read."""
     with tempfile.TemporaryDirectory(prefix="edgecomp-map-") as scratch:
         folder = Path(scratch)
         if slice_of:

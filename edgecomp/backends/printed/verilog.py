@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from edgecomp.backends.printed.gates import Circuit, Kind, Port
@@ -42,20 +43,27 @@ def named_bits(ports: Sequence[Port]) -> dict[int, str]:
     return {bit: name for name, bit in ends(ports)}
 
 
+def fresh(stem: str, holder: Circuit | Netlist) -> str:
+    """The stem of numbered names that no port has: one of an input called n7 would be another wire."""
+    while any(re.fullmatch(rf"{stem}\d+", port.node) for port in (*holder.inputs, *holder.outputs)):
+        stem += "_"
+    return stem
+
+
 def circuit_verilog(circuit: Circuit, name: str) -> str:
     """The circuit, one wire for each gate."""
-    named = named_bits(circuit.inputs)
+    named, n = named_bits(circuit.inputs), fresh("n", circuit)
 
     def literal(lit: int) -> str:
         if lit < 2:
             return f"1'b{lit}"
-        return ("~" if lit & 1 else "") + named.get(lit & ~1, f"n{lit >> 1}")
+        return ("~" if lit & 1 else "") + named.get(lit & ~1, f"{n}{lit >> 1}")
 
     lines = header(name, circuit.inputs, circuit.outputs)
     for node, kind in enumerate(circuit.kind):
         if kind >= Kind.AND:
             a, b = literal(int(circuit.a[node])), literal(int(circuit.b[node]))
-            lines.append(f"    wire n{node} = {a} {OPERATORS[Kind(int(kind))]} {b};")
+            lines.append(f"    wire {n}{node} = {a} {OPERATORS[Kind(int(kind))]} {b};")
     return "\n".join(
         [*lines, *(f"    assign {end} = {literal(bit)};" for end, bit in ends(circuit.outputs)), "endmodule", ""]
     )
@@ -63,36 +71,36 @@ def circuit_verilog(circuit: Circuit, name: str) -> str:
 
 def circuit_blif(circuit: Circuit, name: str) -> str:
     """The circuit as ABC reads it, one table for each gate."""
-    named = named_bits(circuit.inputs)
+    named, n = named_bits(circuit.inputs), fresh("n", circuit)
     lines = [
         f".model {name}",
         f".inputs {' '.join(named.values())}",
         f".outputs {' '.join(end for end, _ in ends(circuit.outputs))}",
-        ".names n0",
+        f".names {n}0",
     ]
     for node in (circuit.kind >= Kind.AND).nonzero()[0].tolist():
         a, b = int(circuit.a[node]), int(circuit.b[node])
-        lines.append(f".names {named.get(a & ~1, f'n{a >> 1}')} {named.get(b & ~1, f'n{b >> 1}')} n{node}")
+        lines.append(f".names {named.get(a & ~1, f'{n}{a >> 1}')} {named.get(b & ~1, f'{n}{b >> 1}')} {n}{node}")
         up, down = f"{1 ^ a & 1}{1 ^ b & 1} 1", f"{a & 1}{1 ^ b & 1} 1"
         lines += [up] if circuit.kind[node] == Kind.AND else [f"{1 ^ a & 1}{b & 1} 1", down]
     for end, bit in ends(circuit.outputs):
-        lines += [f".names {named.get(bit & ~1, f'n{bit >> 1}')} {end}", f"{1 ^ bit & 1} 1"]
+        lines += [f".names {named.get(bit & ~1, f'{n}{bit >> 1}')} {end}", f"{1 ^ bit & 1} 1"]
     return "\n".join([*lines, ".end", ""])
 
 
 def netlist_verilog(netlist: Netlist, target: PrintedTarget, name: str) -> str:
     """The mapped netlist, one instance a line: CELL u7 (.a(x[0]), .b(n3), .O(n7));"""
-    named = named_bits(netlist.inputs)
+    named, n, u = named_bits(netlist.inputs), fresh("n", netlist), fresh("u", netlist)
 
     def signal(bit: int) -> str:
-        return f"1'b{bit}" if bit < 2 else named.get(bit, f"n{bit - netlist.first}")
+        return f"1'b{bit}" if bit < 2 else named.get(bit, f"{n}{bit - netlist.first}")
 
     lines = header(name, netlist.inputs, netlist.outputs)
-    lines += [f"    wire n{i};" for i in range(netlist.cells)]
+    lines += [f"    wire {n}{i};" for i in range(netlist.cells)]
     for i, kind in enumerate(netlist.kind):
         cell = target.cells[netlist.names[kind]]
         pins = [f".{pin}({signal(int(bit))})" for pin, bit in zip(cell.pins, netlist.pins[i], strict=False)]
-        lines.append(f"    {cell.name} u{i} ({', '.join(pins)}, .{OUTPUT}(n{i}));")
+        lines.append(f"    {cell.name} {u}{i} ({', '.join(pins)}, .{OUTPUT}({n}{i}));")
     return "\n".join(
         [*lines, *(f"    assign {end} = {signal(bit)};" for end, bit in ends(netlist.outputs)), "endmodule", ""]
     )
@@ -129,21 +137,21 @@ def _span(width: int) -> str:
 
 def netlist_blif(netlist: Netlist, target: PrintedTarget, name: str) -> str:
     """The mapped netlist as ABC reads it: cells as gates, ports and constants through tables."""
-    named = named_bits(netlist.inputs)
+    named, n, tie = named_bits(netlist.inputs), fresh("n", netlist), fresh("tie", netlist)
 
     def signal(bit: int) -> str:
-        return f"tie{bit}" if bit < 2 else named.get(bit, f"n{bit - netlist.first}")
+        return f"{tie}{bit}" if bit < 2 else named.get(bit, f"{n}{bit - netlist.first}")
 
     lines = [
         f".model {name}",
         f".inputs {' '.join(named.values())}",
         f".outputs {' '.join(end for end, _ in ends(netlist.outputs))}",
     ]
-    lines += [".names tie0", ".names tie1", "1"]
+    lines += [f".names {tie}0", f".names {tie}1", "1"]
     for i, kind in enumerate(netlist.kind):
         cell = target.cells[netlist.names[kind]]
         read = [signal(int(bit)) for bit in netlist.pins[i, : len(cell.pins)]]
-        lines.append(f".names {' '.join(read)} n{i}")
+        lines.append(f".names {' '.join(read)} {n}{i}")
         states = (s for s, value in enumerate(cell.truth) if value)
         lines += ["".join(str(s >> k & 1) for k in range(len(read))) + " 1" for s in states]
     for end, bit in ends(netlist.outputs):

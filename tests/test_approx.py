@@ -390,7 +390,7 @@ def test_what_explore_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         ([str(EXAMPLE), "--target", "host"], "neither flash nor instructions", 2),
         ([str(EXAMPLE), "--target", "prnited"], "printed", 2),
         ([model, "--out", str(tmp_path / "a")], "needs labelled selection data", 2),
-        ([model, "--out", str(tmp_path / "b"), "--data", str(unlabelled)], "holds no classes y", 2),
+        ([model, "--out", str(tmp_path / "b"), "--data", str(unlabelled)], "holds no y", 2),
         ([str(EXAMPLE), "--out", str(tmp_path / "c"), "--data", str(EXAMPLE / "data.npz")], "cannot select", 2),
     ]
     for arguments, what, code in cases:

@@ -171,7 +171,7 @@ def test_a_wrong_code_is_found_on_the_core(core: str) -> None:
     ("sizes", "message"),
     [
         ((300, 150, 2), r"its constant tables alone take 45\d{3} bytes of flash of 32768"),
-        ((2, 3000, 2), r"its buffers alone take 3000 bytes of RAM of 2048"),
+        ((2, 3000, 2), r"its buffers alone take 2\d{3} bytes of RAM of 2048"),
         ((214, 150, 2), r"3[23]\d{3} bytes of flash of 32768 \(measured\)"),
     ],
 )

@@ -1,5 +1,6 @@
 // The arithmetic that a traced circuit instantiates. Values are two's complement where SIGNED is 1; every result is
-// taken modulo 2^BW_OUT, so operands need no more bits than it has.
+// taken modulo 2^BW_OUT, so operands need no more bits than it has. There are no generate blocks: Icarus Verilog goes
+// through all instances of one for each of its instances, hours for the largest circuits.
 `timescale 1 ns / 1 ps
 
 // out = (in0 +- in1 * 2^SHIFT1) / 2^DROP_LSBS, aligned to the lower of the two ends.
@@ -61,18 +62,9 @@ module sum3 #(
     input [WIDTH-1:0] c,
     output [WIDTH-1:0] sum
 );
-    generate
-        case ({NEGATE2 == 1, NEGATE1 == 1, NEGATE0 == 1})
-            3'b000: begin : none assign sum = a + b + c; end
-            3'b001: begin : first assign sum = b + c - a; end
-            3'b010: begin : second assign sum = a + c - b; end
-            3'b011: begin : not_third assign sum = c - a - b; end
-            3'b100: begin : third assign sum = a + b - c; end
-            3'b101: begin : not_second assign sum = b - a - c; end
-            3'b110: begin : not_first assign sum = a - b - c; end
-            default: begin : all assign sum = -a - b - c; end
-        endcase
-    endgenerate
+    assign sum = NEGATE2 == 1
+        ? (NEGATE1 == 1 ? (NEGATE0 == 1 ? -a - b - c : a - b - c) : NEGATE0 == 1 ? b - a - c : a + b - c)
+        : (NEGATE1 == 1 ? (NEGATE0 == 1 ? c - a - b : a + c - b) : NEGATE0 == 1 ? b + c - a : a + b + c);
 endmodule
 
 // out = in * 2^PAD
@@ -80,18 +72,8 @@ module widen #(parameter BW_IN = 32, parameter SIGNED = 0, parameter PAD = 0, pa
     input [BW_IN-1:0] in,
     output [BW_OUT-1:0] out
 );
-    localparam FULL = BW_IN + PAD > BW_OUT ? BW_IN + PAD : BW_OUT;
-    wire [FULL-1:0] full;
-    generate
-        if (PAD > 0) begin : below
-            assign full[PAD-1:0] = {PAD{1'b0}};
-        end
-        if (FULL > BW_IN + PAD) begin : above
-            assign full[FULL-1:BW_IN+PAD] = {(FULL - BW_IN - PAD){SIGNED == 1 && in[BW_IN-1]}};
-        end
-    endgenerate
-    assign full[BW_IN+PAD-1:PAD] = in;
-    assign out = full[BW_OUT-1:0];
+    wire signed [BW_IN:0] full = {SIGNED == 1 && in[BW_IN-1], in};
+    assign out = full <<< PAD;
 endmodule
 
 // out = key ? in0 : in1, where in1 (SHIFT1 > 0) or in0 (SHIFT1 < 0) is moved up by as many bits.

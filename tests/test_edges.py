@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from edgecomp import interp
 from edgecomp.check import against_source
 from edgecomp.errors import EdgecompError, InexpressibleError, ModelError
 from edgecomp.frontend import read
@@ -107,6 +108,37 @@ def test_a_final_softmax_of_tables_is_their_logits() -> None:
     against_source(model, lowered, {"x": np.linspace(-1, 5, 60).reshape(-1, INPUTS).astype(np.float32)})
 
 
+WHOLE = ("Quant", "x one zero three", "q", {"signed": 0})
+INDEX = ("Cast", "q", "i", {"to": 7})
+
+
+def test_look_ups_in_a_constant_are_its_entries() -> None:
+    """torch.gather of each input's own column, summed over groups; some codes count from the table's end."""
+    more = {"t": RNG.integers(-9, 10, (COUNT, INPUTS + 1)).astype(np.float32), "back": np.array(COUNT)}
+    rows: tuple[Row, ...] = (
+        WHOLE, INDEX, ("Sub", "i back", "j"), ("GatherElements", "t j", "g"),
+        ("ReduceSum", "g axis1", "y", {"keepdims": 1}),
+    )  # fmt: skip
+    node = tables_of(graph(rows, more))
+    np.testing.assert_array_equal(node.tables.array, more["t"][None, :, :INPUTS].transpose(0, 2, 1))
+
+
+def test_look_ups_by_sums_of_bits_need_no_quantiser_before_them() -> None:
+    """A look-up table of the bits of all inputs: their weighted sum is its address."""
+    table = RNG.integers(0, 2, (1 << INPUTS, 2)).astype(np.float32)
+    places = (2.0 ** np.stack([np.arange(INPUTS), np.arange(INPUTS)[::-1]], 1)).astype(np.float32)
+    rows: tuple[Row, ...] = (
+        ("Quant", "x one zero bit", "q", {"signed": 0}), ("MatMul", "q places", "m"), ("Cast", "m", "i", {"to": 7}),
+        ("GatherElements", "t i", "y"),
+    )  # fmt: skip
+    model = graph(rows, {"t": table, "places": places, "bit": np.array(1, np.float32)})
+    lowered = read(model)
+    bits = (np.arange(1 << INPUTS)[:, None] >> np.arange(INPUTS)) & 1
+    against_source(model, lowered, {"x": bits.astype(np.float32)})
+    found = interp.outputs(lowered.network, {lowered.network.inputs[0].name: bits})["y"]
+    np.testing.assert_array_equal(found, np.take_along_axis(table, bits @ places.astype(np.int64), 0))
+
+
 def test_two_layers_and_a_mean() -> None:
     rows = (CODES, *HATS, ("Flatten", "h", "f"), ("MatMul", "f w", "t"), ("Relu", "t", "p"),
             ("Quant", "p four zero three", "q2", {"signed": 0}), ("Unsqueeze", "q2 two", "u2"),
@@ -142,8 +174,22 @@ MISSES: list[tuple[str, Sequence[Row], Weights, type[EdgecompError], str]] = [
     ("no grid", (CODES, ("Unsqueeze", "q two", "u"), ("Sub", "u odd", "s"),
                  ("ReduceSum", "s axis1", "y", {"keepdims": 0})),
      {"odd": np.array([0.1, 1e-7], np.float32)}, InexpressibleError, "share no grid of 31 bits"),
-    ("integers", (CODES, *HATS, ("Cast", "h", "i", {"to": 7}), ("Flatten", "i", "f"), ("MatMul", "f w", "y")), {},
-     InexpressibleError, "cast to a type that is no float"),
+    ("truth", (CODES, *HATS, ("Cast", "h", "i", {"to": 9}), ("Flatten", "i", "f"), ("MatMul", "f w", "y")), {},
+     InexpressibleError, "a cast to a type that is neither float nor integer"),
+    ("halves", (CODES, ("Cast", "q", "i", {"to": 7}), ("Cast", "i", "y", {"to": 1})), {}, InexpressibleError,
+     r"i: a cast to int64 changes values, such as 0\.5"),
+    ("halves of functions", (CODES, ("Abs", "q", "a"), ("Cast", "a", "y", {"to": 7})), {}, InexpressibleError,
+     "a cast to int64 changes values"),
+    ("narrow cast", (WHOLE, ("Mul", "q far", "m"), ("Cast", "m", "y", {"to": 3})), {"far": np.array(30, np.float32)},
+     InexpressibleError, "a cast to int8 changes values, such as 210"),
+    ("look-up's end", (WHOLE, INDEX, ("GatherElements", "t i", "y")), {"t": np.ones((COUNT - 1, INPUTS), np.float32)},
+     InexpressibleError, "indices that are no whole numbers from -7 to 6"),
+    ("look-up's columns", (WHOLE, INDEX, ("GatherElements", "t i", "y")), {"t": np.ones((COUNT, 4), np.float32)},
+     ModelError, r"a table of \(8, 4\) for codes of \(5,\)"),
+    ("look-up's axis", (WHOLE, INDEX, ("GatherElements", "t i", "y", {"axis": 1})), {"t": np.ones((COUNT, 5), np.float32)},
+     InexpressibleError, "not by codes along the first axis of a constant"),
+    ("look-up in values", (WHOLE, INDEX, ("GatherElements", "q i", "y")), {}, InexpressibleError,
+     "GatherElements one to read from"),
     ("division", (CODES, *HATS, ("Div", "h zero", "y")), {}, ModelError, "division by zero"),
     ("own division", (CODES, *HATS, ("Div", "one h", "y")), {}, ModelError, "division by zero"),
     ("shapes", (CODES, *HATS, ("Add", "h odd", "y")), {"odd": np.zeros(3, np.float32)}, ModelError, "do not fit"),

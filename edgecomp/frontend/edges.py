@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -15,7 +15,7 @@ from edgecomp.frontend import tabular
 from edgecomp.frontend.context import Context, attribute, number, unbatched, where
 from edgecomp.frontend.elementwise import clip_bounds
 from edgecomp.frontend.evaluate import exact
-from edgecomp.frontend.functions import Round, Sign
+from edgecomp.frontend.functions import Round, Sign, entry
 from edgecomp.frontend.layout import (
     axes_of,
     lower_flatten,
@@ -52,6 +52,7 @@ MOVES: Mapping[str, Callable[[Context, onnx.NodeProto], Real]] = {
     "Dropout": lower_identity,
 }
 FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
+INTEGERS = tuple(getattr(onnx.TensorProto, f"{sign}INT{bits}") for sign in ("", "U") for bits in (8, 16, 32, 64))
 
 
 def equal(a: Any, b: Any) -> Any:
@@ -86,6 +87,8 @@ def lower(ctx: Context, node: onnx.NodeProto) -> Symbol | None:
         return rearranged(ctx, node, symbols[0])
     if node.op_type in PAIRS:
         return paired(ctx, node, symbols)
+    if node.op_type == "GatherElements":
+        return looked_up(node, symbols)
     if node.op_type in OPERATORS and isinstance(symbols[0], Tabular):
         return OPERATORS[node.op_type](ctx, node, symbols[0])
     for name, symbol in zip([name for name in node.input if name], symbols, strict=True):
@@ -95,12 +98,15 @@ def lower(ctx: Context, node: onnx.NodeProto) -> Symbol | None:
 
 
 def begins(node: onnx.NodeProto, symbols: list[Symbol]) -> bool:
-    """Whether a node is the first of functions that no chain describes: Abs, Equal, or a constant that widens."""
+    """Whether a node is the first of functions that no chain describes: Abs, Equal, a look-up in a constant, or a
+    constant that widens."""
     reals = [symbol for symbol in symbols if isinstance(symbol, Real)]
     if len(reals) != 1 or not reals[0].base:
         return False
     if node.op_type in ("Abs", "Equal"):
         return True
+    if node.op_type == "GatherElements":
+        return isinstance(symbols[0], Const | Quantised)
     if node.op_type not in WIDENING or len(symbols) != 2:
         return False
     other = next(symbol for symbol in symbols if not isinstance(symbol, Real))
@@ -213,11 +219,63 @@ def _clip(v: Fraction, lo: Fraction | None, hi: Fraction | None) -> Fraction:
 
 
 def cast(ctx: Context, node: onnx.NodeProto, tab: Tabular) -> Tabular:
-    """To a float type, which holds the truth values and codes that come here."""
-    if attribute(node, "to", 0) not in FLOATS:
-        raise InexpressibleError("functions of codes are cast to a type that is no float", where=where(node),
-                                 hint="cast to float")  # fmt: skip
+    """Cast of truth values, codes and functions, where it changes no number."""
+    _refuse_changed(node, set(tab.table.reshape(-1).tolist()))
     return tab
+
+
+def lower_cast(ctx: Context, node: onnx.NodeProto) -> Real:
+    """Cast of any other value, where it changes no number."""
+    real = ctx.real(node)
+    if attribute(node, "to", 0) in FLOATS:
+        return real
+    if not real.base and real.integer is not None and not real.chain:
+        _refuse_changed(node, map(Fraction, real.integer))
+        return real
+    grid = ctx.builder.grid(real, where(node))
+    value = ctx.builder.values[grid.base]
+    for c, (lo, hi) in enumerate(zip(value.lo, value.hi, strict=True)):
+        ends = (lo, min(lo + 1, hi), hi)  # two neighbours that are whole have a whole step between them
+        _refuse_changed(node, [entry(grid.scale, c) * end + entry(grid.offset, c) for end in ends])
+    return real
+
+
+def _refuse_changed(node: onnx.NodeProto, numbers: Iterable[Fraction]) -> None:
+    """InexpressibleError where a cast would change one of the numbers."""
+    to = attribute(node, "to", 0)
+    if to in FLOATS:
+        return
+    if to not in INTEGERS:
+        raise InexpressibleError("a cast to a type that is neither float nor integer", where=where(node))
+    reach = np.iinfo(onnx.helper.tensor_dtype_to_np_dtype(to))
+    changed = next((v for v in numbers if v.denominator != 1 or not reach.min <= v <= reach.max), None)
+    if changed is not None:
+        raise InexpressibleError(
+            f"a cast to {reach.dtype} changes values, such as {float(changed):g}", where=where(node),
+            hint="cast codes whose scale is a whole number, or cast to float",
+        )  # fmt: skip
+
+
+def looked_up(node: onnx.NodeProto, symbols: list[Symbol]) -> Tabular:
+    """GatherElements along the first axis: element (n, ...) is data[index (n, ...), ...], as torch.gather has it."""
+    data, index = symbols
+    if not isinstance(index, Tabular) or not isinstance(data, Const | Quantised) or attribute(node, "axis", 0):
+        raise InexpressibleError(
+            "a look-up that is not by codes along the first axis of a constant", where=where(node),
+            hint="torch.gather(table, 0, codes) with the table's entries along its first axis",
+        )  # fmt: skip
+    entries, shape = data.exact(), index.shape
+    if entries.ndim != len(shape) + 1 or any(a < b for a, b in zip(entries.shape[1:], shape, strict=True)):
+        raise ModelError(f"a table of {entries.shape} for codes of {shape}", where=where(node))
+    wanted, rows = index.table, len(entries)
+    if any(v.denominator != 1 or not -rows <= v < rows for v in set(wanted.reshape(-1).tolist())):
+        raise InexpressibleError(
+            f"indices that are no whole numbers from {-rows} to {rows - 1}", where=where(node),
+            hint="give the table a row for every code, and cast the codes to int64",
+        )  # fmt: skip
+    flat = entries[(slice(None), *(slice(size) for size in shape))].reshape(rows, -1).T
+    return replace(index, table=np.take_along_axis(flat, wanted.reshape(len(flat), -1).astype(np.int64), axis=1)
+                   .reshape(wanted.shape))  # fmt: skip
 
 
 def quantised(ctx: Context, node: onnx.NodeProto, tab: Tabular) -> Tabular:

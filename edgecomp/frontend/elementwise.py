@@ -126,10 +126,10 @@ def lower_neg(ctx: Context, node: onnx.NodeProto) -> Real:
 
 
 def lower_tabular(ctx: Context, node: onnx.NodeProto) -> Real:
-    """Abs and Equal, which work on functions of codes only (see `edges`)."""
+    """Abs, Equal and GatherElements, which work on functions of codes only (see `edges`)."""
     raise InexpressibleError(
         f"{node.op_type} of what is no function of single codes", where=where(node),
-        hint="quantise its operand first; Equal wants a constant to compare with",
+        hint="quantise its operand first; Equal wants a constant to compare with, GatherElements one to read from",
     )  # fmt: skip
 
 

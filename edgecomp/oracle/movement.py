@@ -116,6 +116,15 @@ def gather(call: Call) -> Array:
     return np.take(x, index, axis=axis)
 
 
+def gather_elements(call: Call) -> Array:
+    """Element (n, ...) of the result is x[index (n, ...), ...] along the first axis, and so along any other."""
+    x, index, axis = call.input(0), call.input(1), call.node.integer("axis", 0)
+    if index.dtype != np.int64:
+        raise call.refuse("gathers by indices that are not integers")
+    shape = [size if place == axis % x.ndim else index.shape[place] for place, size in enumerate(x.shape)]
+    return np.take_along_axis(x[tuple(map(slice, shape))], index, axis=axis)
+
+
 def expand(call: Call) -> Array:
     x, shape = call.input(0), call.integers(1)
     return np.broadcast_to(x, np.broadcast_shapes(x.shape, shape))
@@ -151,6 +160,7 @@ COMPOSITION: dict[str, Callable[[Call], Array]] = {
     "ConstantOfShape": constant_of_shape,
     "Expand": expand,
     "Gather": gather,
+    "GatherElements": gather_elements,
     "Pad": pad,
     "Shape": shape_of,
 }

@@ -101,12 +101,15 @@ class EdgeTables(nn.Module):
         return self.functions().diff(n=2).square().mean()
 
 
-def export(network: nn.Module, path: Path, inputs: int | tuple[int, ...]) -> None:
-    """Write a network in evaluation mode as QONNX: input x (batch, *inputs), output logits."""
+def export(network: nn.Module, path: Path, inputs: int | tuple[int, ...], *, fill: float = 0.0) -> None:
+    """Write a network in evaluation mode as QONNX: input x (batch, *inputs), output logits.
+
+    It is traced on a sample full of `fill`, whose numbers pass unquantised: a look-up must find its entry all the same.
+    """
     from brevitas.export import export_qonnx
 
     shape = (inputs,) if isinstance(inputs, int) else inputs
     export_qonnx(
-        network.eval(), args=torch.zeros(1, *shape), export_path=str(path), dynamo=False, opset_version=17,
+        network.eval(), args=torch.full((1, *shape), fill), export_path=str(path), dynamo=False, opset_version=17,
         input_names=["x"], output_names=["logits"], dynamic_axes={"x": {0: "batch"}, "logits": {0: "batch"}},
     )  # fmt: skip

@@ -23,7 +23,7 @@ from edgecomp.errors import MismatchError, ToolError
 from edgecomp.tools import find, run
 
 TOP = "classifier"
-SCRIPT_SECONDS = 60.0
+SCRIPT_SECONDS, GATE_SECONDS = 60.0, 0.02  # for a script or a proof: the longer of the two, once and for each gate
 YOSYS_SECONDS = 300.0
 PASSES = ("read_verilog circuit.v", f"hierarchy -top {TOP}", "proc", "opt -full", "techmap", "opt",
           "write_blif circuit.blif")  # fmt: skip
@@ -151,15 +151,16 @@ def _attempt(
 ) -> tuple[Attempt, Netlist | None]:
     """One script: map, dissolve what is no cell, and prove the cells equivalent to what Yosys read."""
     raw, clean = f"raw{place}.blif", f"clean{place}.blif"
+    seconds = max(SCRIPT_SECONDS, GATE_SECONDS * circuit.gates)
     begin = f"read_genlib cells.genlib; read_blif circuit.blif; {script}; topo; write_blif {raw}"
     try:
-        run([program, "-q", begin], cwd=folder, seconds=SCRIPT_SECONDS)
+        run([program, "-q", begin], cwd=folder, seconds=seconds)
         if not (folder / raw).exists():
             raise ToolError("the script wrote nothing", where="yosys-abc")
         netlist = read_blif((folder / raw).read_text(), target, circuit.inputs, circuit.outputs)
         (folder / clean).write_text(netlist_blif(netlist, target, TOP))
         proof = run([program, "-q", f"read_genlib cells.genlib; cec -n circuit.blif {clean}"], cwd=folder,
-                    seconds=SCRIPT_SECONDS).output  # fmt: skip
+                    seconds=seconds).output  # fmt: skip
     except ToolError as error:
         return Attempt(script=place, area_cm2=None, failure=error.problems[0].what), None
     if DIFFERENT in proof:

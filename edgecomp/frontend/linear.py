@@ -53,7 +53,12 @@ def integer_rows(weights: Quantised, grid: Grid, groups: int, node: onnx.NodePro
         own = [entry(grid.scale, group[o] * codes.shape[1] + i) for i in range(codes.shape[1])]
         column = np.array(own, dtype=object).reshape(-1, *[1] * (codes.ndim - 2))
         steps = scale[o] * column
-        unit = gcd(list(set(steps.reshape(-1).tolist())))
+        distinct = set(steps.reshape(-1).tolist())
+        unit = gcd(list(distinct))
+        scales.append(unit)
+        if distinct == {unit}:
+            rows.append(codes[o])
+            continue
         row = codes[o].astype(object) * (steps / unit)
         if max((abs(v) for v in row.reshape(-1)), default=0) >= 1 << MAX_BITS:
             raise InexpressibleError(
@@ -62,7 +67,6 @@ def integer_rows(weights: Quantised, grid: Grid, groups: int, node: onnx.NodePro
                 hint="use one scale, or powers of two, for the input",
             )
         rows.append(np.array([int(v) for v in row.reshape(-1)], dtype=np.int64).reshape(row.shape))
-        scales.append(unit)
     return np.stack(rows), tuple(scales)
 
 

@@ -122,8 +122,9 @@ def constant_codes(values: Objects, quantiser: Quantiser, node: onnx.NodeProto) 
     values, scale, zero_point = np.broadcast_arrays(values, quantiser.scale, quantiser.zero_point)
     if any(z.denominator != 1 for z in quantiser.zero_point.reshape(-1)):
         raise InexpressibleError("a zero point is no integer", where=where(node), hint="use a symmetric quantiser")
-    flat = zip(values.reshape(-1), scale.reshape(-1), zero_point.reshape(-1), strict=True)
-    out = [int(exact(centred((s,), int(z), quantiser.rounding), v, 0)) for v, s, z in flat]
+    flat = list(zip(values.reshape(-1), scale.reshape(-1), zero_point.reshape(-1), strict=True))
+    code = {(v, s, z): int(exact(centred((s,), int(z), quantiser.rounding), v, 0)) for v, s, z in set(flat)}
+    out = [code[one] for one in flat]
     return Quantised(codes=np.array(out, dtype=np.int64).reshape(scale.shape), scale=quantiser.scale)
 
 

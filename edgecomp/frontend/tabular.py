@@ -175,14 +175,15 @@ def summed(builder: Builder, tab: Tabular, weight: Objects, where: str) -> Real:
 
 def on_grid(tables: Objects, where: str) -> tuple[Ints, Fraction]:
     """(codes, scale): the entries as codes * scale, for the greatest such scale."""
-    scale = gcd(list(set(tables.reshape(-1).tolist())))
-    codes = [v / scale for v in tables.reshape(-1).tolist()]
-    if max(abs(v) for v in codes) >= 1 << GRID_BITS:
+    flat = tables.reshape(-1).tolist()
+    scale = gcd(list(set(flat)))
+    codes = {v: int(v / scale) for v in set(flat)}
+    if max(abs(v) for v in codes.values()) >= 1 << GRID_BITS:
         raise InexpressibleError(
             f"the entries of edge functions share no grid of {GRID_BITS} bits", where=where,
             hint="put a quantiser behind the edge functions, or use quantised coefficients and power-of-two scales",
         )  # fmt: skip
-    return Ints(np.array([int(v) for v in codes], dtype=np.int64).reshape(tables.shape)), scale
+    return Ints(np.array([codes[v] for v in flat], dtype=np.int64).reshape(tables.shape)), scale
 
 
 def reduced(builder: Builder, tab: Tabular, axes: Sequence[int], divisor: int, where: str) -> Tabular | Real:

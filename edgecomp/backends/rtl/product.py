@@ -41,20 +41,23 @@ class Products:
 
     def multiply(self, weight: Matrix, bias: Sequence[int], x: Sequence[Word]) -> list[Word]:
         """weight (O, I) @ x + bias, for words x (I,)."""
-        if self.packed and all(int(sum(word.kif)) <= WIDEST for word in x):
-            return [packed_row(row.tolist(), b, x) for row, b in zip(weight, bias, strict=True)]
         known = [constant_of(word) for word in x]
         offsets = [int(b) + sum(int(w) * k for w, k in zip(row, known, strict=True) if k is not None)
                    for row, b in zip(weight, bias, strict=True)]  # fmt: skip
-        open_places = [i for i, k in enumerate(known) if k is None and weight[:, i].any()]
-        if not open_places:
-            return [fixed(offset) for offset in offsets]
-        rows = np.flatnonzero(weight[:, open_places].any(axis=1))
-        sums = self._split(weight[np.ix_(rows, np.array(open_places))], [x[i] for i in open_places])
-        found = [fixed(0) for _ in offsets]
-        for row, word in zip(rows, sums, strict=True):
-            found[row] = word
-        return [plus(word, offset) for word, offset in zip(found, offsets, strict=True)]
+        places = [i for i, k in enumerate(known) if k is None]
+        weight, x = weight[:, places], [x[i] for i in places]
+        wired = [side_by_side(row.tolist(), x) for row in weight]
+        rows = [row for row, word in enumerate(wired) if word is None]
+        sums = iter(self._sums(weight[rows], [offsets[row] for row in rows], x))
+        return [next(sums) if word is None else plus(word, offset) for word, offset in zip(wired, offsets, strict=True)]
+
+    def _sums(self, weight: Matrix, offsets: Sequence[int], x: list[Word]) -> list[Word]:
+        """weight @ x + offsets where that takes logic."""
+        if self.packed and all(int(sum(word.kif)) <= WIDEST for word in x):
+            return [packed_row(row.tolist(), offset, x) for row, offset in zip(weight, offsets, strict=True)]
+        used = np.flatnonzero(weight.any(axis=0))
+        sums = self._split(weight[:, used], [x[i] for i in used]) if len(weight) else []
+        return [plus(word, offset) for word, offset in zip(sums, offsets, strict=True)]
 
     def _split(self, weight: Matrix, x: list[Word]) -> list[Word]:
         """The products; weights that the solver would round are taken in two parts."""
@@ -93,10 +96,22 @@ class Products:
         return self.solved[key]
 
 
-def packed_row(row: Sequence[int], bias: int, x: Sequence[Word]) -> Word:
-    """row @ x + bias by tables of as many narrow words as a look-up table takes."""
+def packed_row(row: Sequence[int], offset: int, x: Sequence[Word]) -> Word:
+    """row @ x + offset by tables of as many narrow words as a look-up table takes."""
     terms = [Term(word=word, values=tuple((w * grid(word)).tolist())) for w, word in zip(row, x, strict=True) if w]
-    return packed_total(terms, bias)
+    return packed_total(terms, offset)
+
+
+def side_by_side(row: Sequence[int], x: Sequence[Word]) -> Word | None:
+    """row @ x where the products' bits lie apart, so that the sum is wires; None where they do not."""
+    taken, found = 0, fixed(0)
+    for weight, word in sorted(((w, word) for w, word in zip(row, x, strict=True) if w), key=lambda pair: pair[0]):
+        bits = (1 << int(word.high).bit_length()) - int(word.step)  # every bit that the word can have
+        if weight < 0 or weight.bit_count() > 1 or word.low < 0 or taken & bits * weight:
+            return None
+        taken |= bits * weight
+        found = total([found, times(word, weight)])
+    return found
 
 
 def _is_sign(word: Word) -> bool:

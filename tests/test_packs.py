@@ -84,3 +84,40 @@ def test_packing_saves_tables() -> None:
     dense = Dense(name="d", x="x", weight=Ints([[3, 5, -7, 6, 2, -4]]), bias=Ints([9]))
     x = Input(name="x", shape=(6,), lo=0, hi=1)
     assert assert_exact(chained(x, dense), Form(packed=True)) <= 6
+
+
+@settings(max_examples=8, derandomize=True, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_look_ups_by_bits_side_by_side_are_counted_exactly(seed: int) -> None:
+    """Addresses of a few bits or small codes, zero and negative weights among them; tables of few values, summed."""
+    rng = np.random.default_rng(seed)
+    x = Input(name="x", shape=(12,), lo=0, hi=int(rng.choice([1, 1, 2, 3])))
+    bits, nodes = x.hi.bit_length(), int(rng.integers(6, 16))
+    weight = np.zeros((nodes, 12), dtype=np.int64)
+    for row in weight:
+        chosen = rng.permutation(12)[: 6 // bits]
+        row[chosen] = 1 << bits * np.arange(len(chosen))
+    weight[rng.integers(nodes), rng.integers(12)] += rng.integers(-2, 2)
+    address = Dense(name="a", x="x", weight=Ints(weight), bias=Ints(rng.integers(-2, 3, nodes)))
+    value = chained(x, address).values()["a"]
+    tables = rng.integers(0, rng.integers(2, 4), (2, nodes, value.greatest - value.least + 1))
+    sums = TableDense(name="t", x="a", tables=Ints(tables + rng.integers(-1, 2)), lo=Ints([value.least]))
+    for form in (Form(), *PACKED):
+        assert_exact(chained(x, address, sums), form)
+
+
+def test_rows_whose_bits_lie_apart_are_wires() -> None:
+    x = Input(name="x", shape=(9,), lo=0, hi=1)
+    weight = np.zeros((20, 9), dtype=np.int64)
+    for seed, row in enumerate(weight):
+        row[np.random.default_rng(seed).permutation(9)[:6]] = 1 << np.arange(6)
+    dense = Dense(name="d", x="x", weight=Ints(weight), bias=Ints([0]))
+    assert [assert_exact(chained(x, dense), form) for form in (Form(), *PACKED)] == [0, 0]
+
+
+def test_single_bits_are_counted_by_tables() -> None:
+    """Thirty bits: five tables of three outputs each, then additions; by additions alone it takes 90."""
+    tables = np.random.default_rng(0).integers(0, 2, (1, 30, 64))
+    x = Input(name="x", shape=(30,), lo=0, hi=63)
+    lut = assert_exact(chained(x, TableDense(name="t", x="x", tables=Ints(tables), lo=Ints([0]))), Form())
+    assert lut < 80

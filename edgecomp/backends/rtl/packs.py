@@ -45,7 +45,18 @@ def packed_total(terms: Sequence[Term], constant: int = 0) -> Word:
         return fixed(rest)
     words = [tabled(address, values - values.min()) for address, values in tables[1:]]
     first, values = tables[0]
-    return total([tabled(first, values + rest), *words])
+    return total(counted([tabled(first, values + rest), *words]))
+
+
+def counted(words: Sequence[Word]) -> list[Word]:
+    """Words of the same sum, of which no three that are left are so narrow that one table adds them up."""
+    narrow = [word for word in words if constant_of(word) is None and int(sum(word.kif)) <= INPUTS // 3]
+    if len(narrow) < 3:
+        return list(words)
+    wide = [word for word in words if not any(word is one for one in narrow)]
+    packs = packed([Term(word=word, values=tuple(grid(word).tolist())) for word in narrow])
+    sums = [tabled(*joint(pack)) if len(pack) > 2 else total([term.word for term in pack]) for pack in packs]
+    return counted([*wide, *sums])
 
 
 def packed(terms: Sequence[Term]) -> list[list[Term]]:

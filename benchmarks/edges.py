@@ -1,7 +1,7 @@
-"""Two classifiers of look-up tables: Kolmogorov-Arnold networks on wine, and handwritten digits in few LUTs.
+"""Two classifiers of look-up tables: Kolmogorov-Arnold networks on wine, a weightless network on handwritten digits.
 
     python -m benchmarks.edges wine [--hidden 4] [--splits 10] [--out DIR]
-    python -m benchmarks.edges mnist [--data DIR] [--hidden 64] [--fan-in 30] [--epochs 24] [--out DIR]
+    python -m benchmarks.edges mnist [--data DIR] [--nodes 300] [--epochs 20] [--out DIR]
 
 Each network is trained (extra `train`), exported as QONNX, built with `--flow rtl --synth`, and its figures are read
 from the report. Wine is scikit-learn's, ten stratified 70/30 splits; everything that a network is made of, and the
@@ -14,8 +14,8 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-import math
 import statistics
+import sys
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, replace
 from io import StringIO
@@ -29,11 +29,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgecomp.cli import main as edgecomp
-from examples.families.layers import EdgeTables, codes, export, linear, picked
+from examples.families.layers import EdgeTables, FixedLookUps, LookUps, codes, export
 from examples.muon.export import restore_one_bit_input
 
 MNIST = Path("../shared/data/mnist")
-HELD_OUT, BATCH = 6000, 128
+HELD_OUT, BATCH = 6000, 256
+RARE = 1e-3  # a pixel that is set in a smaller share of the images is not looked at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,83 +106,37 @@ def train_wine(recipe: Wine, x: NDArray[np.float64], y: NDArray[np.int64]) -> Wi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Digits:
-    """A recipe for MNIST: pixels of at least `threshold` are ones; each hidden sum has `fan_in` pixels."""
+    """A recipe for MNIST: pixels of at least `threshold` are ones; each class counts the ones of its share of `nodes`.
 
-    hidden: int = 64
-    fan_in: int = 30
-    weight_bits: int = 4
-    hidden_bits: int = 2
-    table_bits: int = 5
+    `shift` pixels at most are the images moved while training; logits are counts over `softness` * sqrt(share).
+    """
+
+    nodes: int = 300
     threshold: int = 100
-    epochs: int = 24
-    rate: float = 4e-3
+    epochs: int = 20
+    rate: float = 0.05
+    softness: float = 0.35
     shift: int = 1
 
 
 class DigitsNet(nn.Module):
-    """Sparse sums of binary pixels, batch norm, codes of a few bits, and edges to ten classes."""
+    """Binary pixels, look-ups by six of them, and a count for each of ten classes."""
 
-    def __init__(self, recipe: Digits) -> None:
+    def __init__(self, recipe: Digits, learned: LookUps, kept: Tensor) -> None:
         super().__init__()
-        self.threshold, self.top = recipe.threshold, 2**recipe.hidden_bits - 1
-        self.pixels = codes(1, 1.0)
-        self.sums = linear(784, recipe.hidden, recipe.weight_bits, per_channel=True)
-        self.norm = nn.BatchNorm1d(recipe.hidden)
-        self.step = nn.Parameter(torch.tensor(1.0))
-        self.hidden = codes(recipe.hidden_bits, 1.0)
-        self.edges = EdgeTables(recipe.hidden, 10, bits=recipe.hidden_bits, step=1.0, table_bits=recipe.table_bits)
+        self.threshold, self.pixels = recipe.threshold, codes(1, 1.0)
+        wide = LookUps(784, recipe.nodes)
+        with torch.no_grad():
+            wide.scores.fill_(-torch.inf)
+            wide.scores[kept] = learned.scores
+            wide.entries.copy_(learned.entries)
+        self.look_ups = FixedLookUps(wide)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits of pixels (n, 784) from 0 to 255."""
-        sums = self.sums(self.pixels((x - (self.threshold - 0.25)) / 128 + 0.5).value)
-        logits: Tensor = self.edges(self.hidden(self.norm(sums) / self.step + self.top / 2))
-        return logits
-
-
-def rounded(x: Tensor) -> Tensor:
-    """Rounded half to even; backward as if it were not."""
-    return x + (x.round() - x).detach()
-
-
-class FastDigits(nn.Module):
-    """What DigitsNet computes, without Brevitas: some times faster to train."""
-
-    def __init__(self, recipe: Digits) -> None:
-        super().__init__()
-        self.recipe, self.count = recipe, 2**recipe.hidden_bits
-        self.sums = nn.Parameter(torch.randn(recipe.hidden, 784) * 784**-0.5)
-        self.kept: Tensor
-        self.register_buffer("kept", torch.ones_like(self.sums))
-        self.norm, self.step = nn.BatchNorm1d(recipe.hidden), nn.Parameter(torch.tensor(1.0))
-        slopes = 0.3 * torch.randn(10, recipe.hidden, 1)
-        self.tables = nn.Parameter((slopes * torch.linspace(-1, 1, self.count)).flatten(1))
-
-    def forward(self, bits: Tensor) -> Tensor:
-        """Logits of binary pixels (n, 784)."""
-        top = 2 ** (self.recipe.weight_bits - 1) - 1
-        sums = self.sums * self.kept
-        scale = (sums.abs().amax(1, keepdim=True) / top).detach().clamp_min(1e-9)
-        codes = self.norm(bits @ (rounded((sums / scale).clamp(-top, top)) * scale).T) / self.step
-        basis = picked(rounded((codes + (self.count - 1) / 2).clamp(0, self.count - 1)), self.count)
-        most = 2 ** (self.recipe.table_bits - 1) - 1
-        unit = 2.0 ** math.ceil(math.log2(float(self.tables.detach().abs().max()) / most))
-        logits: Tensor = basis.flatten(1) @ (rounded((self.tables / unit).clamp(-most, most)) * unit).T
-        return logits
-
-    def prune(self, fan_in: int) -> None:
-        """Keep the `fan_in` greatest weights of every sum."""
-        size = (self.sums * self.kept).detach().abs()
-        self.kept = (size >= size.topk(fan_in, 1).values[:, -1:]).float()
-
-    def exportable(self) -> DigitsNet:
-        """The same network in Brevitas."""
-        network = DigitsNet(self.recipe)
-        with torch.no_grad():
-            network.sums.weight.copy_(self.sums * self.kept)
-            network.edges.tables.weight.copy_(self.tables)
-            network.step.copy_(self.step)
-        network.norm.load_state_dict(self.norm.state_dict())
-        return network.eval()
+        """Counts of pixels (n, 784) from 0 to 255."""
+        bits = self.pixels((x - (self.threshold - 0.25)) / 128 + 0.5)
+        counts: Tensor = self.look_ups(bits).view(-1, 10, self.look_ups.table.shape[1] // 10).sum(2)
+        return counts
 
 
 def images(folder: Path, kind: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -193,40 +148,38 @@ def images(folder: Path, kind: str) -> tuple[NDArray[np.uint8], NDArray[np.int64
 
 
 def train_digits(recipe: Digits, x: NDArray[np.uint8], y: NDArray[np.int64]) -> DigitsNet:
+    if recipe.nodes % 10:
+        raise SystemExit(f"--nodes {recipe.nodes}: ten classes share the nodes; take a multiple of 10")
     torch.manual_seed(0)
-    network = FastDigits(recipe)
     pixels, labels = torch.from_numpy(x >= recipe.threshold), torch.from_numpy(y)
-    total = recipe.epochs * (len(x) // BATCH)
-    optimiser = torch.optim.Adam(network.parameters(), recipe.rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.rate, total_steps=total, pct_start=0.15)
-    order = torch.empty(0, dtype=torch.int64)
-    for step in range(total):
-        if len(order) < BATCH:
-            order = torch.randperm(len(x))
-        batch, order = order[:BATCH], order[BATCH:]
-        ahead = max(0.0, 1 - step / (0.6 * total))  # 1 at the start, 0 once all pruning is done
-        if step % 50 == 0:
-            network.prune(recipe.fan_in + int((400 - recipe.fan_in) * ahead**3))
-        moves = torch.randint(-recipe.shift, recipe.shift + 1, (2,)) * torch.randint(0, 2, (1,))
-        moved = torch.roll(pixels[batch], tuple(moves.tolist()), (1, 2)).reshape(BATCH, 784).float()
-        loss = nn.functional.cross_entropy(network(moved), labels[batch])
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        schedule.step()
-    same = network.eval()(torch.from_numpy(x[:1000] >= recipe.threshold).reshape(-1, 784).float()).argmax(1)
-    exported = network.exportable()
-    with torch.no_grad():
-        theirs = exported(torch.from_numpy(x[:1000].copy()).reshape(-1, 784).float()).argmax(1)
-    if (same != theirs).sum() > 2:  # float32 ties at most
-        raise SystemExit(f"Brevitas gives {int((same != theirs).sum())} other classes of 1,000 images")
-    return exported
+    kept = torch.nonzero(pixels.flatten(1).float().mean(0) > RARE).flatten()
+    learned, share = LookUps(len(kept), recipe.nodes), recipe.nodes // 10
+    batches = len(x) // BATCH
+    groups = [{"params": [learned.scores]}, {"params": [learned.entries]}]
+    optimiser = torch.optim.Adam(groups, recipe.rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, [recipe.rate, 0.4 * recipe.rate], total_steps=recipe.epochs * batches, pct_start=0.1
+    )
+    for epoch in range(recipe.epochs):
+        losses = []
+        for batch in torch.randperm(len(x))[: batches * BATCH].view(batches, BATCH):
+            moves = torch.randint(-recipe.shift, recipe.shift + 1, (2,)) * torch.randint(0, 2, (1,))
+            moved = torch.roll(pixels[batch], tuple(moves.tolist()), (1, 2)).flatten(1)[:, kept].float()
+            counts = learned(moved).view(BATCH, 10, share).sum(2)
+            loss = nn.functional.cross_entropy(counts / (recipe.softness * share**0.5), labels[batch])
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            schedule.step()
+            losses.append(loss.item())
+        print(f"epoch {epoch + 1} of {recipe.epochs}: loss {statistics.mean(losses):.4f}", file=sys.stderr, flush=True)
+    return DigitsNet(recipe, learned, kept).eval()
 
 
 def accuracy(network: nn.Module, x: NDArray[Any], y: NDArray[np.int64]) -> float:
     with torch.no_grad():
-        found = network(torch.from_numpy(np.asarray(x, dtype=np.float32)))
-    return float((found.argmax(1).numpy() == y).mean())
+        parts = [network(rows) for rows in torch.split(torch.from_numpy(np.asarray(x, dtype=np.float32)), 1000)]
+    return float((torch.cat(parts).argmax(1).numpy() == y).mean())
 
 
 def built(path: Path, x: NDArray[Any], y: NDArray[np.int64], settings: list[str]) -> dict[str, Any]:
@@ -279,8 +232,8 @@ def mnist(recipe: Digits, data: Path, out: Path) -> dict[str, Any]:
     held = accuracy(network, x[-HELD_OUT:].reshape(-1, 784), y[-HELD_OUT:])
     print(f"{asdict(recipe)}: {held:.4f} of the {HELD_OUT} held-out training images", flush=True)
     test_x, test_y = images(data, "t10k")
-    path = out / f"mnist-{recipe.hidden}-{recipe.fan_in}.onnx"
-    export(network, path, 784)
+    path = out / f"mnist-{recipe.nodes}.onnx"
+    export(network, path, 784, fill=float(recipe.threshold))
     model = onnx.load(path)
     restore_one_bit_input(model)
     onnx.save(model, path)
@@ -296,18 +249,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("build/edges"))
     parser.add_argument("--data", type=Path, default=MNIST)
     parser.add_argument("--splits", type=int, default=10)
-    parser.add_argument("--hidden", type=int)
-    parser.add_argument("--fan-in", type=int, default=Digits().fan_in)
+    parser.add_argument("--hidden", type=int, default=0)
+    parser.add_argument("--nodes", type=int, default=Digits().nodes)
     parser.add_argument("--epochs", type=int, default=Digits().epochs)
     given = parser.parse_args()
     torch.set_num_threads(1)
     given.out.mkdir(parents=True, exist_ok=True)
     if given.name == "wine":
-        found: Any = wine(replace(Wine(), hidden=given.hidden or 0), given.splits, given.out)
+        found: Any = wine(replace(Wine(), hidden=given.hidden), given.splits, given.out)
+        name = f"wine-{given.hidden}"
     else:
-        wide = given.hidden or Digits().hidden
-        found = mnist(Digits(hidden=wide, fan_in=given.fan_in, epochs=given.epochs), given.data, given.out)
-    (given.out / f"{given.name}-{given.hidden or 0}.json").write_text(json.dumps(found, indent=2) + "\n")
+        found = mnist(Digits(nodes=given.nodes, epochs=given.epochs), given.data, given.out)
+        name = f"mnist-{given.nodes}"
+    (given.out / f"{name}.json").write_text(json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -14,13 +15,14 @@ from edgecomp import interp
 from edgecomp.backends.rtl.circuit import make_circuit
 from edgecomp.backends.rtl.forms import Form
 from edgecomp.cli import main
-from edgecomp.frontend import read_file
+from edgecomp.frontend import read, read_file
 from edgecomp.ir import TableDense
 from examples.digits.train import accuracy
-from examples.families.layers import EdgeTables, codes, export, hats, picked
+from examples.families.layers import EdgeTables, FixedLookUps, LookUps, codes, export, hats, picked
 from examples.families.networks import FAMILIES, Branches
 from examples.families.train import DENSITY, HERE, Masks, merge, rows_of, weights_of
 from examples.integer import integer_outputs
+from examples.muon.export import restore_one_bit_input
 
 NOTES = json.loads((HERE / "trained.json").read_text())
 QUICK = ("mlp", "kolmogorov_arnold", "gated_linear_unit")
@@ -150,3 +152,36 @@ def test_sparse_training_moves_connections_and_keeps_their_number() -> None:
     moved = int((masks.masks[0] != before[0]).sum())
     assert moved == 2 * int(0.2 * before[0].sum())
     assert abs(float(before[0].mean()) - DENSITY) < 0.05
+
+
+def test_look_ups_learn_which_bits_to_read() -> None:
+    """Three of twelve bits decide by an exclusive or of two and the third: no single bit tells anything."""
+    torch.manual_seed(0)
+    bits = torch.randint(0, 2, (4096, 12)).float()
+    wanted = (bits[:, 3] != bits[:, 7]) & (bits[:, 10] > 0)
+    layer = LookUps(12, 8, fan_in=4)
+    optimiser = torch.optim.Adam(layer.parameters(), 0.05)
+    for _ in range(150):
+        rows = torch.randint(len(bits), (256,))
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(layer(bits[rows]).sum(1) - 4, wanted[rows].float())
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    with torch.no_grad():
+        found = layer(bits).sum(1) > 4
+    assert (found == wanted).float().mean() > 0.95
+
+
+def test_a_weightless_network_is_exact_as_it_is_exported(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    learned = LookUps(20, 12)
+    network = torch.nn.Sequential(codes(1, 1.0), FixedLookUps(learned))
+    export(network, tmp_path / "bits.onnx", 20, fill=0.5)
+    model = onnx.load(tmp_path / "bits.onnx")
+    restore_one_bit_input(model)
+    lowered = read(model).network
+    x = torch.randint(0, 2, (200, 20))
+    found = interp.outputs(lowered, {lowered.inputs[0].name: x.numpy()})["logits"]
+    with torch.no_grad():
+        np.testing.assert_array_equal(found, network(x.float()).numpy())
+        np.testing.assert_array_equal(found, learned(x.float()).numpy())

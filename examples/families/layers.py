@@ -3,6 +3,8 @@
 `EdgeTables` is the layer of a Kolmogorov-Arnold network: a free-form function of its code on every edge, summed. Its
 form in ONNX is what the front end lifts to TableDense: the basis of hats max(0, 1 - |x / scale - k|), one for every
 code k, flattened, times a quantised matrix that holds each edge's function.
+
+`LookUps` is the layer of a weightless network: a table of single bits for every node, by a few bits of the input.
 """
 
 from __future__ import annotations
@@ -15,7 +17,6 @@ from brevitas import nn as qnn
 from brevitas.core.scaling import ScalingImplType
 from brevitas.quant import (
     Int8ActPerTensorFixedPoint,
-    Int8WeightPerChannelFloat,
     Int8WeightPerTensorFixedPoint,
     Uint8ActPerTensorFixedPoint,
 )
@@ -39,12 +40,12 @@ def codes(bits: int, step: float, *, signed: bool = False) -> nn.Module:
     return layer
 
 
-def linear(inputs: int, outputs: int, bits: int, *, per_channel: bool = False) -> Any:
-    """A matrix of `bits`-bit weights without bias: one power-of-two scale, or a float scale per output."""
-    quantiser = Int8WeightPerChannelFloat if per_channel else Int8WeightPerTensorFixedPoint
+def linear(inputs: int, outputs: int, bits: int, **more: Any) -> Any:
+    """A matrix of `bits`-bit weights without bias, of one power-of-two scale."""
     return qnn.QuantLinear(
-        inputs, outputs, bias=False, weight_quant=quantiser, weight_bit_width=bits, return_quant_tensor=False
-    )
+        inputs, outputs, bias=False, weight_quant=Int8WeightPerTensorFixedPoint, weight_bit_width=bits,
+        return_quant_tensor=False, **more,
+    )  # fmt: skip
 
 
 class Hats(torch.autograd.Function):
@@ -99,6 +100,75 @@ class EdgeTables(nn.Module):
     def roughness(self) -> Tensor:
         """Mean square of the functions' second differences."""
         return self.functions().diff(n=2).square().mean()
+
+
+class LookUp(torch.autograd.Function):
+    """Bits (n, inputs), scores (inputs, nodes, fan in) and entries (nodes, 2^fan in) to bits (n, nodes)."""
+
+    @staticmethod
+    def forward(ctx: Any, bits: Tensor, scores: Tensor, entries: Tensor) -> Tensor:
+        address = (bits[:, scores.argmax(0)] @ powers(scores.shape[2])).long()
+        ctx.save_for_backward(bits, scores, entries, address)
+        return torch.gather((entries >= 0).to(bits.dtype).t(), 0, address)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, Tensor]:
+        bits, scores, entries, address = ctx.saved_tensors
+        own = torch.zeros_like(entries.t()).scatter_add_(0, address, grads[0]).t() * (entries.abs() <= 1)
+        rises = torch.einsum("nb,abi->nai", entries.clamp(-1, 1), _rises(scores.shape[2]))
+        slopes = grads[0].unsqueeze(-1) * rises[torch.arange(len(entries)), address]
+        pulls = (bits.t() @ slopes.flatten(1)).view_as(scores)
+        share = scores.softmax(0)
+        return None, share * (pulls - (share * pulls).sum(0)), own
+
+
+def powers(fan_in: int) -> Tensor:
+    return 2.0 ** torch.arange(fan_in)
+
+
+def _rises(fan_in: int) -> Tensor:
+    """(address, entry, bit): what an entry counts in the rise along a bit: half the difference of the two that have it
+    set and not, and a quarter of that where one other bit differs as well."""
+    codes = torch.arange(2**fan_in)
+    unlike = (codes[:, None, None] ^ codes[:, None]) >> torch.arange(fan_in) & 1
+    others = unlike.sum(-1, keepdim=True) - unlike
+    return ((codes[:, None] >> torch.arange(fan_in) & 1) - 0.5) * (others <= 1) / (others + 1) ** 2
+
+
+class LookUps(nn.Module):
+    """`nodes` tables of single bits, each looked up by `fan_in` bits of the input; tables and choices are learned.
+
+    After differentiable weightless networks (arXiv:2410.11112): an entry is 1 where its parameter is not negative, a
+    node's input is the one with the greatest score, and scores have the gradient of a softmax.
+    """
+
+    def __init__(self, inputs: int, nodes: int, fan_in: int = 6) -> None:
+        super().__init__()
+        self.scores = nn.Parameter(0.5 * torch.randn(inputs, nodes, fan_in))
+        self.entries = nn.Parameter(2 * torch.rand(nodes, 2**fan_in) - 1)
+
+    def forward(self, bits: Tensor) -> Tensor:
+        found: Tensor = LookUp.apply(bits, self.scores, self.entries)  # type: ignore[no-untyped-call]
+        return found
+
+
+class FixedLookUps(nn.Module):
+    """What LookUps have learned, in the form that is exported: a product with powers of two, a cast, a gather."""
+
+    def __init__(self, learned: LookUps) -> None:
+        super().__init__()
+        inputs, nodes, fan_in = learned.scores.shape
+        self.address = linear(inputs, nodes, fan_in + 1, weight_scaling_impl_type=ScalingImplType.CONST,
+                              weight_scaling_init=2.0**fan_in)  # fmt: skip
+        self.table = nn.Buffer((learned.entries >= 0).float().t().contiguous())
+        weight = torch.zeros(nodes, inputs)
+        for place, chosen in enumerate(learned.scores.argmax(0).unbind(1)):
+            weight[torch.arange(nodes), chosen] += 2.0**place
+        with torch.no_grad():
+            self.address.weight.copy_(weight)
+
+    def forward(self, bits: Any) -> Tensor:
+        return torch.gather(self.table, 0, self.address(plain(bits)).to(torch.int64))
 
 
 def export(network: nn.Module, path: Path, inputs: int | tuple[int, ...], *, fill: float = 0.0) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -114,6 +115,45 @@ def test_a_single_logit(tmp_path: Path) -> None:
     assert done.stages[-1].value > 0.85
 
 
+class Modern(nn.Module):
+    """Activations and movements that recent small networks have: all of them in one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.slope, self.gate, self.last = nn.PReLU(4), nn.Linear(4, 2), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = nn.functional.hardswish(self.first(nn.functional.pad(x, (1, 0, 0, 2))))
+        a, b = self.slope(self.second(y)).split((3, 1), dim=1)
+        low = torch.cat((a[:, :, 1:5, ::2], b[:, :, 1:5, ::2]), 1)
+        pooled = low.mean((2, 3))
+        gate = nn.functional.hardsigmoid(self.gate(pooled))
+        largest = nn.functional.adaptive_max_pool2d(y, 1).flatten(1)
+        found: Tensor = self.last(torch.cat((gate, largest[:, 0:2], pooled[:, 2:]), 1))
+        return found
+
+
+def test_modern_activations_and_movements(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    y = np.arange(150) % 3
+    x = rng.normal(0, 0.3, (150, 1, 5, 6)).astype(np.float32)
+    x[np.arange(150), 0, y, 2 * y] += 2
+    fitted(Modern(), x, lambda out: nn.functional.cross_entropy(out, torch.from_numpy(y)), tmp_path / "m.onnx")
+    model = onnx.load(tmp_path / "m.onnx")
+    kinds = {node.op_type for node in model.graph.node}
+    assert kinds >= {"HardSwish", "HardSigmoid", "PRelu", "Split", "Slice", "Pad", "ReduceMean", "GlobalMaxPool"}
+    (theirs,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})
+    with torch.no_grad():
+        ours = read_float(model, drop_head=False)(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    np.savez(tmp_path / "d.npz", x=x, y=y)
+    done = quantised_and_built(tmp_path, Asked(preset=Preset.INT8))
+    assert done.stages[0].value > 0.9
+    assert done.stages[-1].value > 0.85
+
+
 def parsed(nodes: str, *, x: str = "N,4", constants: str = "", outputs: str = "float[N,2] y") -> onnx.ModelProto:
     """A small model in ONNX's text form."""
     model: onnx.ModelProto = onnx.parser.parse_model(
@@ -149,6 +189,12 @@ MOVED = InexpressibleError
         (parsed("y = Clip(x, z)", constants="float z = {0}"), MOVED, "a clip without both bounds"),
         (parsed("y = MaxPool<kernel_shape = [2], pads = [0, 1]>(x)", x="N,1,4"), MOVED, "a pooling with one-sided"),
         (parsed("y = AveragePool<kernel_shape = [2], pads = [1, 1]>(x)", x="N,1,4"), MOVED, "uncounted padding"),
+        (parsed("y = ReduceMean<axes = [2]>(x)", x="N,1,2,2"), MOVED, "a mean that is not over all places"),
+        (parsed("y = ReduceMean(x)", x="N,1,2,2"), MOVED, "a mean that is not over all places"),
+        (parsed("y = GlobalMaxPool(x)", x="N,1,2,2,2"), MOVED, "a pooling of 3 axes"),
+        (parsed("y = PRelu(x, a)", constants="float[4] a = {1,2,3,4}", x="N,2,4"), MOVED, "neither one number nor one"),
+        (parsed("y = Pad(x, p, z)", constants="int64[4] p = {0,1,0,1}, float z = {1}"), MOVED, "other than zero"),
+        (parsed("y = Gather<axis = 1>(x, p)", constants="int64[2] p = {3,1}"), MOVED, "no rising run"),
         (parsed("y = Add(x)"), ModelError, "the node does not fit its operator Add"),
         (parsed("y = Conv<pads = [20000, 20000, 20000, 20000]>(x, w)", x="N,1,1,1",
                 constants="float[1,1,1,1] w = {1}"), ModelError, "Conv gives shape (1, 40001, 40001): too large"),

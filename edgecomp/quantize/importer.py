@@ -16,15 +16,16 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from edgecomp import ir
 from edgecomp.errors import EdgecompError, InexpressibleError, ModelError, Problem, raise_all
 from edgecomp.frontend import constants, layout
 from edgecomp.frontend.builder import Builder
 from edgecomp.frontend.context import Context, attribute, unbatched, where
 from edgecomp.frontend.linear import sizes, spatial_pads
 from edgecomp.frontend.model import check_nodes, graph_inputs, initialisers
-from edgecomp.frontend.symbols import Const, Real
+from edgecomp.frontend.symbols import Const, Post, Real
 from edgecomp.ir.ranges import MAX_ELEMENTS
-from edgecomp.quantize.net import Add, Affine, Concat, Mul, Net, Op, Pad, Permute, Reshape, Step
+from edgecomp.quantize.net import Add, Affine, Concat, Cut, HardSigmoid, Mul, Net, Op, Pad, Permute, Reshape, Step
 
 HEADS = ("Softmax", "LogSoftmax", "Sigmoid", "ArgMax")
 QUANTISERS = ("Quant", "IntQuant", "BipolarQuant", "Trunc", "QuantizeLinear", "DequantizeLinear")
@@ -78,10 +79,11 @@ class Reader:
         self.ctx.env[output] = Real(base="", shape=shape[1:], source=output, source_shape=shape[1:])
         return output
 
-    def rename(self, node: onnx.NodeProto, tensor: str) -> None:
-        """The node's output is `tensor`."""
-        self.alias[node.output[0]] = tensor
-        self.ctx.env[node.output[0]] = self.ctx.env[tensor]
+    def rename(self, node: onnx.NodeProto, tensor: str, output: str = "") -> None:
+        """The node's output, or the one named, is `tensor`."""
+        output = output or node.output[0]
+        self.alias[output] = tensor
+        self.ctx.env[output] = self.ctx.env[tensor]
 
     def _name(self, node: onnx.NodeProto) -> str:
         """As users know a layer: by its weight's name, else its module's, else the node's."""
@@ -286,25 +288,82 @@ def _pool(reader: Reader, node: onnx.NodeProto) -> None:
     reader.add(node, Op.MEAN_POOL, mean(kernel, stride, padding), (source,))
 
 
-def _global_mean(reader: Reader, node: onnx.NodeProto) -> None:
-    source = reader.data(node)
+def _pooled(reader: Reader, node: onnx.NodeProto) -> str:
+    """The mean or the greatest of all places of each channel; its axes are kept."""
+    source, last = reader.data(node), node.op_type == "ReduceMean" and not attribute(node, "keepdims", 1)
     kernel = reader.shapes[source][1:]
-    mean: Callable[..., nn.Module] = nn.AvgPool1d if len(kernel) == 1 else nn.AvgPool2d
-    reader.add(node, Op.MEAN_POOL, mean(kernel), (source,))
+    if len(kernel) not in (1, 2):
+        raise InexpressibleError(f"a pooling of {len(kernel)} axes", where=where(node), hint="use one or two axes")
+    op = Op.MAX_POOL if node.op_type == "GlobalMaxPool" else Op.MEAN_POOL
+    kinds: dict[Op, tuple[Callable[..., nn.Module], ...]] = {
+        Op.MAX_POOL: (nn.MaxPool1d, nn.MaxPool2d), Op.MEAN_POOL: (nn.AvgPool1d, nn.AvgPool2d),
+    }  # fmt: skip
+    name = f"{node.output[0]}_kept" if last else node.output[0]
+    return reader.add(node, op, kinds[op][len(kernel) - 1](kernel), (source,), name)
 
 
-def _reshape(reader: Reader, node: onnx.NodeProto) -> None:
-    """Flatten, Reshape, Squeeze, Unsqueeze: the front end says what shape comes out."""
-    lower = {"Flatten": layout.lower_flatten, "Reshape": layout.lower_reshape, "Squeeze": layout.lower_squeeze,
-             "Unsqueeze": layout.lower_unsqueeze}[node.op_type]  # fmt: skip
-    reader.add(node, Op.MOVE, Reshape(lower(reader.ctx, node).shape), (reader.data(node),))
+def _mean(reader: Reader, node: onnx.NodeProto) -> None:
+    """ReduceMean over all axes behind the channels."""
+    shape = reader.shapes[reader.data(node)]
+    if layout.axes_of(reader.ctx, node, len(shape)) != list(range(1, len(shape))):
+        raise InexpressibleError("a mean that is not over all places of each channel", where=where(node),
+                                 hint="take the mean of all axes behind the channels")  # fmt: skip
+    pooled = _pooled(reader, node)
+    if pooled != node.output[0]:
+        reader.add(node, Op.MOVE, Reshape(shape[:1]), (pooled,))
 
 
-def _transpose(reader: Reader, node: onnx.NodeProto) -> None:
-    order = list(attribute(node, "perm", []))
-    if not order or order[0] != 0:
-        raise InexpressibleError("the batch axis is moved", where=where(node), hint="keep it first")
-    reader.add(node, Op.MOVE, Permute(order), (reader.data(node),))
+def _prelu(reader: Reader, node: onnx.NodeProto) -> None:
+    slope, source = reader.constant(node, 1), reader.data(node)
+    shape = reader.shapes[source]
+    if slope is None or (slope.numel() != 1 and tuple(slope.shape) != (shape[0], *[1] * (len(shape) - 1))):
+        raise InexpressibleError("a slope that is neither one number nor one for each channel", where=where(node),
+                                 hint="use nn.PReLU(1), or one slope for each channel")  # fmt: skip
+    module = nn.PReLU(slope.numel())
+    module.weight = nn.Parameter(slope.reshape(-1))
+    reader.add(node, Op.ACTIVATION, module, (source,))
+
+
+def _moved(reader: Reader, node: onnx.NodeProto) -> None:
+    """Data movements: the front end says what they are."""
+    if node.op_type == "Pad" and reader.ctx.optional(node, 2) is not None and reader.ctx.scalar(node, 2):
+        raise InexpressibleError("padding with a number other than zero", where=where(node), hint="pad with zeros")
+    done = MOVEMENTS[node.op_type](reader.ctx, node)
+    source = reader.data(node)
+    for output, real in zip(node.output, done if isinstance(done, list) else [done], strict=True):
+        found = source
+        for number, post in enumerate(real.posts, 1):
+            name = output if number == len(real.posts) else f"{output}_{number}"
+            found = reader.add(node, Op.MOVE, _movement(post), (found,), name)
+        if not real.posts:
+            reader.rename(node, source, output)
+
+
+def _movement(post: Post) -> nn.Module:
+    match post:
+        case ir.Reshape():
+            return Reshape(post.shape)
+        case ir.Transpose():
+            return Permute((0, *(axis + 1 for axis in post.perm)))
+        case ir.Slice():
+            return Cut(post.axis + 1, post.start, post.stop, post.step)
+        case ir.Pad():
+            return Pad([amount for pair in reversed(post.pads) for amount in pair])
+        case _:
+            raise AssertionError(f"{type(post).__name__} is no movement")
+
+
+MOVEMENTS: dict[str, Callable[[Context, onnx.NodeProto], Real | list[Real]]] = {
+    "Flatten": layout.lower_flatten,
+    "Reshape": layout.lower_reshape,
+    "Squeeze": layout.lower_squeeze,
+    "Unsqueeze": layout.lower_unsqueeze,
+    "Transpose": layout.lower_transpose,
+    "Slice": layout.lower_slice,
+    "Split": layout.lower_split,
+    "Gather": layout.lower_gather,
+    "Pad": layout.lower_pad,
+}
 
 
 def _concat(reader: Reader, node: onnx.NodeProto) -> None:
@@ -326,12 +385,15 @@ CONVERTERS: dict[str, Callable[[Reader, onnx.NodeProto], None]] = {
     "LeakyRelu": _activation(lambda node: nn.LeakyReLU(attribute(node, "alpha", 0.01))),
     "Sigmoid": _activation(lambda node: nn.Sigmoid()),
     "Tanh": _activation(lambda node: nn.Tanh()),
+    "HardSigmoid": _activation(lambda node: HardSigmoid(attribute(node, "alpha", 0.2), attribute(node, "beta", 0.5))),
+    "HardSwish": _activation(lambda node: nn.Hardswish()),
+    "PRelu": _prelu,
     "Clip": _clip,
     "MaxPool": _pool,
     "AveragePool": _pool,
-    "GlobalAveragePool": _global_mean,
-    **dict.fromkeys(("Flatten", "Reshape", "Squeeze", "Unsqueeze"), _reshape),
-    "Transpose": _transpose,
+    **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool"), lambda reader, node: void(_pooled(reader, node))),
+    "ReduceMean": _mean,
+    **dict.fromkeys(MOVEMENTS, _moved),
     "Concat": _concat,
     **dict.fromkeys(("Identity", "Dropout", "Cast"), _identity),
     **dict.fromkeys(("Softmax", "LogSoftmax", "ArgMax"), _identity),

@@ -162,14 +162,25 @@ class Pad(nn.Module):
 
 
 class Cut(nn.Module):
-    """x[start:stop] along one axis."""
+    """x[start:stop:step] along one axis."""
 
-    def __init__(self, axis: int, start: int, stop: int) -> None:
+    def __init__(self, axis: int, start: int, stop: int, step: int) -> None:
         super().__init__()
-        self.axis, self.start, self.stop = axis, start, stop
+        self.where = (*[slice(None)] * axis, slice(start, stop, step))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.narrow(self.axis, self.start, self.stop - self.start)
+        return x[self.where]
+
+
+class HardSigmoid(nn.Module):
+    """clip(alpha * x + beta, 0, 1)."""
+
+    def __init__(self, alpha: float, beta: float) -> None:
+        super().__init__()
+        self.alpha, self.beta = alpha, beta
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.clamp(self.alpha * x + self.beta, 0.0, 1.0)
 
 
 class Add(nn.Module):

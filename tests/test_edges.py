@@ -13,12 +13,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgecomp import interp
 from edgecomp.check import against_source
+from edgecomp.contract import real_output
 from edgecomp.errors import EdgecompError, InexpressibleError, ModelError
 from edgecomp.frontend import read
 from edgecomp.ir import Step, TableDense
 
 INPUTS, OUTPUTS, COUNT = 5, 3, 8
-Weights = dict[str, NDArray[np.float32]]
+Weights = dict[str, NDArray[Any]]
 RNG = np.random.default_rng(0)
 COMMON: Weights = {
     "half": np.array(0.5, np.float32), "zero": np.array(0, np.float32), "three": np.array(3, np.float32),
@@ -139,6 +140,42 @@ def test_look_ups_by_sums_of_bits_need_no_quantiser_before_them() -> None:
     np.testing.assert_array_equal(found, np.take_along_axis(table, bits @ places.astype(np.int64), 0))
 
 
+def test_casts_that_change_nothing_are_taken() -> None:
+    """A truth value's way to bits, whole numbers behind sums and products, wider integers."""
+    rows: tuple[Row, ...] = (
+        ("Quant", "x one zero bit", "q", {"signed": 0}), ("Cast", "q", "b", {"to": 9}), ("Cast", "b", "f", {"to": 1}),
+        ("MatMul", "f places", "m"), ("Div", "m half", "h"), ("Add", "h eight", "s"), ("Cast", "s", "i", {"to": 6}),
+        ("Cast", "i", "j", {"to": 7}), ("Mul", "j back", "k"), ("Cast", "k", "y", {"to": 1}),
+    )  # fmt: skip
+    more = {"bit": np.array(1, np.float32), "places": RNG.integers(-9, 9, (INPUTS, 3)).astype(np.float32),
+            "eight": np.array(8, np.float32), "back": np.array(3)}  # fmt: skip
+    model = graph(rows, more)
+    lowered = read(model)
+    against_source(model, lowered, {"x": RNG.uniform(-1, 2, (60, INPUTS)).astype(np.float32)})
+    bits = (np.arange(1 << INPUTS)[:, None] >> np.arange(INPUTS)) & 1
+    (end,) = lowered.network.outputs
+    found = real_output(end, interp.outputs(lowered.network, {lowered.network.inputs[0].name: bits})["y"])
+    np.testing.assert_array_equal(found, 3 * (bits @ more["places"] * 2 + 8))
+
+
+@pytest.mark.parametrize(("kind", "zero"), [(3, np.int8(1)), (6, np.int32(1))])
+def test_codes_may_be_cast_to_wider_integers_before_they_are_dequantised(kind: int, zero: np.generic) -> None:
+    rows: tuple[Row, ...] = (
+        ("QuantizeLinear", "x tenth own", "c"), ("Cast", "c", "d", {"to": kind}),
+        ("DequantizeLinear", "d tenth zero_", "q"), ("Quant", "w_ tenth zero four", "v"), ("MatMul", "q v", "y"),
+    )  # fmt: skip
+    more: Weights = {"tenth": np.array(0.1, np.float32), "own": np.array(1, np.int8), "zero_": np.asarray(zero),
+            "w_": RNG.normal(0, 0.3, (INPUTS, 3)).astype(np.float32)}  # fmt: skip
+    model = graph(rows, more)
+    agreed = against_source(model, read(model), {"x": RNG.uniform(-1, 1, (60, INPUTS)).astype(np.float32)})
+    assert agreed.codes
+
+
+def test_a_scalar_quantised_constant() -> None:
+    model = graph((CODES, ("Quant", "one half zero three", "c"), ("Sub", "q c", "y")))
+    against_source(model, read(model), {"x": np.linspace(-1, 5, 60).reshape(-1, INPUTS).astype(np.float32)})
+
+
 def test_two_layers_and_a_mean() -> None:
     rows = (CODES, *HATS, ("Flatten", "h", "f"), ("MatMul", "f w", "t"), ("Relu", "t", "p"),
             ("Quant", "p four zero three", "q2", {"signed": 0}), ("Unsqueeze", "q2 two", "u2"),
@@ -175,7 +212,27 @@ MISSES: list[tuple[str, Sequence[Row], Weights, type[EdgecompError], str]] = [
                  ("ReduceSum", "s axis1", "y", {"keepdims": 0})),
      {"odd": np.array([0.1, 1e-7], np.float32)}, InexpressibleError, "share no grid of 31 bits"),
     ("truth", (CODES, *HATS, ("Cast", "h", "i", {"to": 9}), ("Flatten", "i", "f"), ("MatMul", "f w", "y")), {},
-     InexpressibleError, "a cast to a type that is neither float nor integer"),
+     InexpressibleError, "MatMul of integers, which wrap around or cut off"),
+    ("half type", (WHOLE, ("Cast", "q", "i", {"to": 10}), ("Cast", "i", "y", {"to": 1})), {}, InexpressibleError,
+     "a cast to float16, which rounds"),
+    ("beside whole", (("Quant", "x tenth zero three", "q", {"signed": 0}), ("Quant", "off tenth zero three", "o"),
+                      ("Sub", "q o", "s"), ("Div", "s tenth", "d"), ("Cast", "d", "i", {"to": 7}),
+                      ("GatherElements", "t i", "y")),
+     {"tenth": np.array(0.1, np.float32), "off": np.array([0.3], np.float32), "t": np.ones((8, INPUTS), np.float32)},
+     InexpressibleError, "i: a cast to int64 of numbers that float32 may have put below whole ones"),
+    ("beside whole in tables", (("Quant", "x tenth zero three", "q", {"signed": 0}), ("Abs", "q", "a"),
+                                ("Div", "a tenth", "d"), ("Cast", "d", "y", {"to": 7})),
+     {"tenth": np.array(0.1, np.float32)}, InexpressibleError, "float32 may have put below whole ones"),
+    ("integer mean", (WHOLE, INDEX, ("ReduceMean", "i", "m", {"axes": [1]}), ("Cast", "m", "y", {"to": 1})), {},
+     InexpressibleError, "ReduceMean of integers, which wrap around or cut off"),
+    ("integer quotient", (WHOLE, INDEX, ("Div", "i back", "m"), ("Cast", "m", "y", {"to": 1})), {"back": np.array(2)},
+     InexpressibleError, "Div of integers"),
+    ("mean of a table", (WHOLE, INDEX, ("GatherElements", "t i", "g"), ("ReduceMean", "g", "y", {"axes": [1]})),
+     {"t": np.ones((COUNT, INPUTS), np.int64)}, InexpressibleError, "ReduceMean of integers"),
+    ("narrow product", (WHOLE, ("Cast", "q", "i", {"to": 3}), ("Mul", "i back", "m"), ("Cast", "m", "y", {"to": 1})),
+     {"back": np.array(100, np.int8)}, InexpressibleError, "Mul of integers, which wrap around or cut off"),
+    ("long table", (WHOLE, INDEX, ("GatherElements", "t i", "y")), {"t": np.ones((1 << 18, INPUTS), np.float32)},
+     InexpressibleError, "functions by tables of 1310720 entries exceed"),
     ("halves", (CODES, ("Cast", "q", "i", {"to": 7}), ("Cast", "i", "y", {"to": 1})), {}, InexpressibleError,
      r"i: a cast to int64 changes values, such as 0\.5"),
     ("halves of functions", (CODES, ("Abs", "q", "a"), ("Cast", "a", "y", {"to": 7})), {}, InexpressibleError,

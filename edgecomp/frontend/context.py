@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from edgecomp.errors import InexpressibleError, ModelError
 from edgecomp.frontend.builder import Builder
 from edgecomp.frontend.model import tensor_array
+from edgecomp.frontend.numbers import Numbers
 from edgecomp.frontend.symbols import Const, Objects, Quantised, Real, Symbol, Tabular, fractions
 from edgecomp.frontend.tabular import materialised
 
@@ -27,6 +28,7 @@ class Context:
     readers: Mapping[str, int]
     outputs: frozenset[str]
     softened: dict[str, str] = field(default_factory=dict)  # graph output -> argument of the softmax that gives it
+    numbers: Numbers = field(default_factory=Numbers)
     stored: dict[str, tuple[int, int]] = field(default_factory=dict)  # code range of initialisers of under a byte
 
     def symbol(self, name: str) -> Symbol:

@@ -29,6 +29,7 @@ from edgecomp.frontend.layout import (
 )
 from edgecomp.frontend.linear import transposed, weight, with_bias
 from edgecomp.frontend.movement import move_array
+from edgecomp.frontend.numbers import FLOATS, interval_of
 from edgecomp.frontend.quantisers import (
     bit_width,
     centred,
@@ -51,8 +52,6 @@ MOVES: Mapping[str, Callable[[Context, onnx.NodeProto], Real]] = {
     "Identity": lower_identity,
     "Dropout": lower_identity,
 }
-FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
-INTEGERS = tuple(getattr(onnx.TensorProto, f"{sign}INT{bits}") for sign in ("", "U") for bits in (8, 16, 32, 64))
 
 
 def equal(a: Any, b: Any) -> Any:
@@ -220,50 +219,69 @@ def _clip(v: Fraction, lo: Fraction | None, hi: Fraction | None) -> Fraction:
 
 def cast(ctx: Context, node: onnx.NodeProto, tab: Tabular) -> Tabular:
     """Cast of truth values, codes and functions, where it changes no number."""
-    _refuse_changed(node, set(tab.table.reshape(-1).tolist()))
+    if not _holds_all(ctx, node):
+        _refuse_changed(node, set(tab.table.reshape(-1).tolist()), exact=_is_exact(ctx, node))
     return tab
 
 
 def lower_cast(ctx: Context, node: onnx.NodeProto) -> Real:
     """Cast of any other value, where it changes no number."""
     real = ctx.real(node)
-    if attribute(node, "to", 0) in FLOATS:
+    if _holds_all(ctx, node):
         return real
     if not real.base and real.integer is not None and not real.chain:
-        _refuse_changed(node, map(Fraction, real.integer))
+        _refuse_changed(node, map(Fraction, real.integer), exact=True)
         return real
     grid = ctx.builder.grid(real, where(node))
     value = ctx.builder.values[grid.base]
     for c, (lo, hi) in enumerate(zip(value.lo, value.hi, strict=True)):
         ends = (lo, min(lo + 1, hi), hi)  # two neighbours that are whole have a whole step between them
-        _refuse_changed(node, [entry(grid.scale, c) * end + entry(grid.offset, c) for end in ends])
+        found = [entry(grid.scale, c) * end + entry(grid.offset, c) for end in ends]
+        _refuse_changed(node, found, exact=_is_exact(ctx, node))
     return real
 
 
-def _refuse_changed(node: onnx.NodeProto, numbers: Iterable[Fraction]) -> None:
-    """InexpressibleError where a cast would change one of the numbers."""
+def _holds_all(ctx: Context, node: onnx.NodeProto) -> bool:
+    """Whether the type of a cast holds every number of its operand's type."""
     to = attribute(node, "to", 0)
-    if to in FLOATS:
-        return
-    if to not in INTEGERS:
-        raise InexpressibleError("a cast to a type that is neither float nor integer", where=where(node))
-    reach = np.iinfo(onnx.helper.tensor_dtype_to_np_dtype(to))
-    changed = next((v for v in numbers if v.denominator != 1 or not reach.min <= v <= reach.max), None)
+    own, wanted = ctx.numbers.types.get(node.input[0]), interval_of(to)
+    return to in FLOATS or bool(own and wanted and wanted[0] <= own[0] and own[1] <= wanted[1])
+
+
+def _is_exact(ctx: Context, node: onnx.NodeProto) -> bool:
+    """Whether the operand of a cast is what exact arithmetic says."""
+    return node.input[0] in ctx.numbers.types or node.input[0] in ctx.numbers.held
+
+
+def _refuse_changed(node: onnx.NodeProto, numbers: Iterable[Fraction], *, exact: bool) -> None:
+    """InexpressibleError where a cast would change one of the numbers, or float32 might have put it beside itself."""
+    to = attribute(node, "to", 0)
+    reach, kind = interval_of(to), onnx.TensorProto.DataType.Name(to).lower()
+    if reach is None:
+        raise InexpressibleError(f"a cast to {kind}, which rounds", where=where(node), hint="cast to float")
+    changed = next((v for v in numbers if v.denominator != 1 or not reach[0] <= v <= reach[1]), None)
     if changed is not None:
         raise InexpressibleError(
-            f"a cast to {reach.dtype} changes values, such as {float(changed):g}", where=where(node),
+            f"a cast to {kind} changes values, such as {float(changed):g}", where=where(node),
             hint="cast codes whose scale is a whole number, or cast to float",
+        )  # fmt: skip
+    if not exact:
+        raise InexpressibleError(
+            f"a cast to {kind} of numbers that float32 may have put below whole ones", where=where(node),
+            hint="cast what comes from quantisers and weights whose scales are powers of two, with short constants",
         )  # fmt: skip
 
 
 def looked_up(node: onnx.NodeProto, symbols: list[Symbol]) -> Tabular:
     """GatherElements along the first axis: element (n, ...) is data[index (n, ...), ...], as torch.gather has it."""
     data, index = symbols
-    if not isinstance(index, Tabular) or not isinstance(data, Const | Quantised) or attribute(node, "axis", 0):
+    first = attribute(node, "axis", 0) in (0, -len(shape_of(data)))
+    if not isinstance(index, Tabular) or not isinstance(data, Const | Quantised) or not first:
         raise InexpressibleError(
             "a look-up that is not by codes along the first axis of a constant", where=where(node),
             hint="torch.gather(table, 0, codes) with the table's entries along its first axis",
         )  # fmt: skip
+    tabular.limit(shape_of(data), where(node))
     entries, shape = data.exact(), index.shape
     if entries.ndim != len(shape) + 1 or any(a < b for a, b in zip(entries.shape[1:], shape, strict=True)):
         raise ModelError(f"a table of {entries.shape} for codes of {shape}", where=where(node))

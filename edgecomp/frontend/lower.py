@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import onnx
 
 from edgecomp.errors import EdgecompError, InexpressibleError, ModelError, Problem, raise_all
-from edgecomp.frontend import constants, edges, elementwise, layout, linear, quantisers
+from edgecomp.frontend import constants, edges, elementwise, layout, linear, numbers, quantisers
 from edgecomp.frontend.builder import Builder, Grid
 from edgecomp.frontend.context import Context, where
 from edgecomp.frontend.functions import Activation, Kind
@@ -128,7 +128,9 @@ def lower(model: onnx.ModelProto) -> Lowered:
     for one in inputs:
         env[one.name] = Real(base="", shape=one.shape, source=one.name, source_shape=one.shape, integer=one.integer)
     readers = Counter(name for node in graph.node for name in node.input)
-    ctx = Context(builder=builder, env=env, readers=readers, outputs=frozenset(outputs), stored=_stored(graph))
+    casts = numbers.Numbers(wanted=any(node.op_type == "Cast" for node in graph.node))
+    ctx = Context(builder=builder, env=env, readers=readers, outputs=frozenset(outputs), numbers=casts,
+                  stored=_stored(graph))  # fmt: skip
     _walk(ctx, graph)
     _finish(ctx, names)
     network = Network(nodes=_alive(builder))
@@ -179,7 +181,9 @@ def _walk(ctx: Context, graph: onnx.GraphProto) -> None:
 def _lower_checked(ctx: Context, node: onnx.NodeProto) -> None:
     """Lower a node of an untrusted file: operands or attributes that its operator cannot have are the model's fault."""
     try:
+        numbers.check(ctx, node, where(node))
         _lower_node(ctx, node)
+        numbers.note(ctx, node)
     except NodeError as error:
         raise InexpressibleError(str(error)) from error
     except (IndexError, KeyError, OverflowError, TypeError, ValueError) as error:

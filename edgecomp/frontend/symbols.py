@@ -43,8 +43,7 @@ class Quantised:
     scale: Objects
 
     def exact(self) -> Objects:
-        product: Objects = self.codes.astype(object) * self.scale
-        return fractions(product)
+        return fractions(np.asarray(self.codes.astype(object) * self.scale, dtype=object))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,7 @@ from edgecomp.frontend.builder import Builder
 from edgecomp.frontend.context import Context, attribute, unbatched, where
 from edgecomp.frontend.linear import sizes, spatial_pads
 from edgecomp.frontend.model import check_nodes, graph_inputs, initialisers
+from edgecomp.frontend.numbers import FLOATS
 from edgecomp.frontend.symbols import Const, Post, Real
 from edgecomp.ir.ranges import MAX_ELEMENTS
 from edgecomp.quantize.net import Add, Affine, Concat, Cut, HardSigmoid, Mul, Net, Op, Pad, Permute, Reshape, Step
@@ -372,6 +373,8 @@ def _concat(reader: Reader, node: onnx.NodeProto) -> None:
 
 
 def _identity(reader: Reader, node: onnx.NodeProto) -> None:
+    if node.op_type == "Cast" and attribute(node, "to", 0) not in FLOATS:
+        raise InexpressibleError("a cast to what is no float", where=where(node), hint="leave it out")
     reader.rename(node, reader.data(node))
 
 

@@ -139,7 +139,8 @@ class LookUps(nn.Module):
     """`nodes` tables of single bits, each looked up by `fan_in` bits of the input; tables and choices are learned.
 
     After differentiable weightless networks (arXiv:2410.11112): an entry is 1 where its parameter is not negative, a
-    node's input is the one with the greatest score, and scores have the gradient of a softmax.
+    node's input is the one with the greatest score, and scores have the gradient of a softmax. The input has none: it
+    is the data, and not another layer.
     """
 
     def __init__(self, inputs: int, nodes: int, fan_in: int = 6) -> None:

@@ -23,7 +23,7 @@ from edgecomp.errors import MismatchError, ToolError
 from edgecomp.tools import find, run
 
 TOP = "classifier"
-SCRIPT_SECONDS, GATE_SECONDS = 60.0, 0.02  # for a script or a proof: the longer of the two, once and for each gate
+SCRIPT_SECONDS, GATE_SECONDS = 60.0, 0.02  # one script or proof may take the first, or the second for each gate
 YOSYS_SECONDS = 300.0
 PASSES = ("read_verilog circuit.v", f"hierarchy -top {TOP}", "proc", "opt -full", "techmap", "opt",
           "write_blif circuit.blif")  # fmt: skip

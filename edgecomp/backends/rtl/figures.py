@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 from edgecomp.backends.estimate import Estimate
@@ -10,6 +11,7 @@ from edgecomp.backends.rtl.forms import Form
 from edgecomp.backends.rtl.options import Effort, RtlOptions
 from edgecomp.backends.rtl.packs import WIDEST
 from edgecomp.backends.rtl.parts import family
+from edgecomp.errors import InexpressibleError
 from edgecomp.ir import Conv, Dense, Network
 from edgecomp.project import FpgaTarget
 from edgecomp.report.figures import Figure, Source
@@ -56,8 +58,11 @@ def circuits_for(network: Network, target: FpgaTarget, options: RtlOptions) -> t
     offered = (*FORMS, *(PACKED if has_narrow_sums(network) else ()))
     forms = [replace(form, ternary=bool(family(target).sum3)) for form in offered]
     forms = forms if options.effort is Effort.FULL else forms[:1]
-    tried = [make_circuit(network, form, cutoff=cutoff) for form in forms]
-    usual = tried[0]
+    usual = make_circuit(network, forms[0], cutoff=cutoff)
+    tried = [usual]
+    for form in forms[1:]:
+        with suppress(InexpressibleError):  # its constants may be too wide where the usual form's are not
+            tried.append(make_circuit(network, form, cutoff=cutoff))
     allowed = [c for c in tried if c.cycles <= usual.cycles and c.delay <= max(cutoff, usual.delay)]
     best = min(allowed, key=lambda c: (c.lut, c.cycles, c.ff))
     return (best, *(c for c in tried if c is not best))

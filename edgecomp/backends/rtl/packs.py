@@ -49,14 +49,12 @@ def packed_total(terms: Sequence[Term], constant: int = 0) -> Word:
 
 
 def counted(words: Sequence[Word]) -> list[Word]:
-    """Words of the same sum, of which no three that are left are so narrow that one table adds them up."""
-    narrow = [word for word in words if constant_of(word) is None and int(sum(word.kif)) <= INPUTS // 3]
-    if len(narrow) < 3:
-        return list(words)
-    wide = [word for word in words if not any(word is one for one in narrow)]
-    packs = packed([Term(word=word, values=tuple(grid(word).tolist())) for word in narrow])
-    sums = [tabled(*joint(pack)) if len(pack) > 2 else total([term.word for term in pack]) for pack in packs]
-    return counted([*wide, *sums])
+    """Words of the same sum: single bits are added up by tables, six to three; two that are left stay as they are."""
+    bits = [word for word in words if constant_of(word) is None and int(sum(word.kif)) == 1]
+    wide = [word for word in words if not any(word is one for one in bits)]
+    packs = packed([Term(word=word, values=tuple(grid(word).tolist())) for word in bits])
+    sums = [[tabled(*joint(pack))] if len(pack) > 2 else [term.word for term in pack] for pack in packs]
+    return [*wide, *(word for part in sums for word in part)]
 
 
 def packed(terms: Sequence[Term]) -> list[list[Term]]:

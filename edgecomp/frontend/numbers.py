@@ -17,7 +17,8 @@ import numpy as np
 import onnx
 
 from edgecomp.errors import InexpressibleError
-from edgecomp.frontend.symbols import Const, Objects, Quantised, Symbol
+from edgecomp.frontend.symbols import Const, Objects, Quantised, Real, Symbol
+from edgecomp.ir.ranges import MAX_ELEMENTS
 
 if TYPE_CHECKING:
     from edgecomp.frontend.context import Context
@@ -25,12 +26,13 @@ if TYPE_CHECKING:
 FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
 MANTISSA = 24  # bits of float32's numbers
 LONG = (-(1 << 63), (1 << 63) - 1)  # int64, in which no number here overflows
-CODE_REACH = 1 << 17  # of a centred code of QuantizeLinear
 QUANTISERS = ("Quant", "IntQuant", "BipolarQuant")
-CHOOSING = frozenset({
-    "Identity", "Dropout", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Split", "Gather", "Pad",
-    "Concat", "MaxPool", "GlobalMaxPool", "ReduceMax", "Clip", "Min", "Max", "Relu", "Abs", "Neg",
+MOVING = frozenset({
+    "Identity", "Dropout", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Split", "Gather",
 })  # fmt: skip
+CHOOSING = MOVING | {
+    "Pad", "Concat", "MaxPool", "GlobalMaxPool", "ReduceMax", "Clip", "Min", "Max", "Relu", "Abs", "Neg",
+}  # fmt: skip
 """Operators whose results are among their operands' numbers, zero, and what differs from them by its sign."""
 WHOLE = frozenset({"Add", "Sub", "Mul", "MatMul", "ReduceSum", "Abs", "Neg"})
 """Operators that give on integers what they give on whole numbers, where nothing overflows."""
@@ -82,10 +84,11 @@ def note(ctx: Context, node: onnx.NodeProto) -> None:
     """What is known of a node's results."""
     if all(isinstance(ctx.env.get(name), Const | Quantised | None) for name in node.output):
         return
-    interval, held = _type(ctx, node), _held(ctx, node) if ctx.numbers.wanted else None
+    interval = _type(ctx, node)
+    if interval is not None:
+        ctx.numbers.types.update(dict.fromkeys(node.output, interval))
+    held = _held(ctx, node) if ctx.numbers.wanted else None
     for name in node.output:
-        if interval is not None:
-            ctx.numbers.types[name] = interval
         if held is not None and held.reach < held.unit * (1 << MANTISSA):
             ctx.numbers.held[name] = held
 
@@ -125,16 +128,17 @@ def _stored(symbol: Symbol | None) -> Interval | None:
 def _held(ctx: Context, node: onnx.NodeProto) -> Held | None:
     if node.op_type in QUANTISERS:
         bits = 1 if node.op_type == "BipolarQuant" else int(ctx.exact(node, 3).reshape(-1)[0])
-        scale = held_constant(ctx.exact(node, 1))
-        return scale and Held(unit=scale.unit, reach=scale.reach * (1 << bits))
+        return _scaled(ctx, node, Fraction(1 << bits))
     if node.op_type == "DequantizeLinear":
-        scale = held_constant(ctx.exact(node, 1))
-        return scale and Held(unit=scale.unit, reach=scale.reach * CODE_REACH)
+        codes = _operand(ctx, node.input[0])
+        return codes and _scaled(ctx, node, codes.reach)
     if node.op_type == "QuantizeLinear":
-        return Held(unit=Fraction(1), reach=Fraction(CODE_REACH))
-    if node.op_type == "Equal" or node.op_type == "ArgMax":
-        return Held(unit=Fraction(1), reach=Fraction(CODE_REACH))
-    names = node.input[:1] if node.op_type in ("Cast", "GatherElements", "ReduceSum", *_MOVES) else node.input
+        interval = ctx.numbers.types.get(node.output[0])
+        return interval and Held(unit=Fraction(1), reach=Fraction(max(map(abs, interval))))
+    if node.op_type in ("Equal", "ArgMax"):
+        return Held(unit=Fraction(1), reach=Fraction(MAX_ELEMENTS))
+    alone = node.op_type in MOVING or node.op_type in ("Cast", "GatherElements", "ReduceSum")
+    names = node.input[:1] if alone else node.input
     parts = [_operand(ctx, name) for name in names if name]
     known = [part for part in parts if part is not None]
     if not parts or len(known) < len(parts):
@@ -142,12 +146,21 @@ def _held(ctx: Context, node: onnx.NodeProto) -> Held | None:
     return _combined(ctx, node, known)
 
 
-_MOVES = ("Identity", "Dropout", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Split", "Gather")
+def _scaled(ctx: Context, node: onnx.NodeProto, reach: Fraction) -> Held | None:
+    """Codes of that reach less the node's zero point, times its scale."""
+    scale = held_constant(ctx.exact(node, 1))
+    bipolar = node.op_type == "BipolarQuant"
+    zero = max(abs(v) for v in ctx.exact(node, 2, Fraction(0)).reshape(-1)) if not bipolar else Fraction(0)
+    return scale and Held(unit=scale.unit, reach=scale.reach * (reach + zero))
 
 
 def _operand(ctx: Context, name: str) -> Held | None:
     symbol = ctx.env.get(name)
-    return held_constant(symbol.exact()) if isinstance(symbol, Const | Quantised) else ctx.numbers.held.get(name)
+    if isinstance(symbol, Const | Quantised):
+        return held_constant(symbol.exact())
+    if isinstance(symbol, Real) and symbol.source == name and symbol.integer is not None:
+        return Held(unit=Fraction(1), reach=Fraction(max(map(abs, symbol.integer))))
+    return ctx.numbers.held.get(name)
 
 
 def held_constant(values: Objects) -> Held | None:

@@ -382,6 +382,13 @@ def test_readme_has_every_exit_code_and_setting() -> None:
     assert set(re.findall(r"`([^`]+)`", " ".join(cells))) == {*SETTINGS, *RTL_SETTINGS, *MCU_SETTINGS, *OWN_SETTINGS}
 
 
+def test_readme_has_every_operator() -> None:
+    from edgecomp.frontend.lower import OPERATORS
+
+    text = (TOP / "README.md").read_text("utf-8").partition("A model may have these operators")[2].partition("\n\n")[0]
+    assert set(re.findall(r"`([A-Z]\w+)`", text)) == set(OPERATORS)
+
+
 def test_a_bar_on_a_terminal_and_lines_elsewhere(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
